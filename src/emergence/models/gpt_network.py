@@ -13,30 +13,12 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from emergence.models.cache import KeyValueCache
+
 if TYPE_CHECKING:
     from emergence.models.gpt import GPTConfig
 
-__all__ = ["GPTNetwork", "KeyValueCache"]
-
-
-class KeyValueCache:
-    """Keys and values of every block for the positions read so far, preallocated to ``length`` positions."""
-
-    def __init__(self, config: GPTConfig, batch: int, length: int, like: torch.Tensor) -> None:
-        shape = (config.depth, 2, batch, config.heads, length, config.head_width)
-        self.store = torch.empty(shape, dtype=like.dtype, device=like.device)
-        self.position = 0
-
-    def extend(self, block: int, k_BHTK: torch.Tensor, v_BHTK: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Append keys and values of one block and return all of them, [B, H, S, K] each."""
-        end = self.position + k_BHTK.shape[2]
-        self.store[block, 0, :, :, self.position : end] = k_BHTK
-        self.store[block, 1, :, :, self.position : end] = v_BHTK
-        return self.store[block, 0, :, :, :end], self.store[block, 1, :, :, :end]
-
-    def keep(self, rows: torch.Tensor) -> None:
-        """Keep only the sequences at the given row indices."""
-        self.store = self.store[:, :, rows].contiguous()
+__all__ = ["GPTNetwork"]
 
 
 class RMSNorm(nn.Module):
@@ -78,14 +60,10 @@ class Attention(nn.Module):
         qk, v = qkv.split((2 * self.heads, self.heads), dim=2)
         q, k = rotate(qk, cos_TK, sin_TK).chunk(2, dim=2)
         q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
-        mask = None
         if cache is not None:
-            k, v = cache.extend(self.block, k, v)
-            if T > 1 and cache.position > 0:
-                S = k.shape[2]
-                mask = torch.ones(T, S, dtype=torch.bool, device=q.device).tril(S - T)
-        causal = T > 1 and mask is None
-        y = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)
+            y = cache.attend(self.block, q, k, v)
+        else:
+            y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
         out: torch.Tensor = self.out(y.transpose(1, 2).reshape(B, T, D))
         return out
 
@@ -166,14 +144,14 @@ class GPTNetwork(nn.Module):
 
         ``select`` [M] names flat positions b T + t; then only their logits are computed, [M, V].
         """
-        start = cache.position if cache is not None else 0
         T = ids_BT.shape[1]
-        cos, sin = self.cos[start : start + T], self.sin[start : start + T]
+        positions = cache.positions(T) if cache is not None else slice(T)
+        cos, sin = self.cos[positions], self.sin[positions]
         x_BTD = self.embedding(ids_BT)
         for block in self.blocks:
             x_BTD = block(x_BTD, cos, sin, cache)
         if cache is not None:
-            cache.position += T
+            cache.advance(T)
         if select is not None:
             x_BTD = x_BTD.flatten(0, 1).index_select(0, select)
         logits: torch.Tensor = self.head(self.norm(x_BTD))
@@ -181,4 +159,5 @@ class GPTNetwork(nn.Module):
 
     def new_cache(self, batch: int, length: int) -> KeyValueCache:
         """Return an empty key/value cache for ``batch`` sequences of at most ``length`` tokens."""
-        return KeyValueCache(self.config, batch, length, self.embedding.weight)
+        config = self.config
+        return KeyValueCache(config.depth, batch, config.heads, length, config.head_width, self.embedding.weight)
