@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from emergence.core.errors import UserError
 
 if TYPE_CHECKING:
-    from emergence.evaluation.likelihood import Likelihood
+    from emergence.evaluation.requests import Likelihood
     from emergence.text import Tokenizer
 
 __all__ = ["Model", "load"]

@@ -3,29 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import torch
 
 from emergence.core.errors import UserError
+from emergence.evaluation.requests import Likelihood
 from emergence.models.family import LanguageModel
 
-__all__ = ["Likelihood", "log_likelihoods"]
+__all__ = ["log_likelihoods"]
 
 TOKENS_AT_ONCE = 2**14
-
-
-@dataclass(frozen=True)
-class Likelihood:
-    """Natural-log probability of each target token, and whether it was the most probable one."""
-
-    logprobs: tuple[float, ...]
-    hits: tuple[bool, ...]
-
-    @property
-    def total(self) -> float:
-        """Log probability of the whole target, in nats."""
-        return sum(self.logprobs)
 
 
 @torch.inference_mode()

@@ -1,0 +1,51 @@
+"""What can be asked of a model, and what it answers. No torch here, so that answers can be kept and read without it."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+__all__ = ["Answer", "Continuation", "GenerateRequest", "Likelihood", "Request", "ScoreRequest"]
+
+
+@dataclass(frozen=True, slots=True)
+class ScoreRequest:
+    """How probable is ``target`` after ``prompt``? Both are token ids; the answer is a `Likelihood`."""
+
+    prompt: tuple[int, ...]
+    target: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class GenerateRequest:
+    """What does the model write after ``prompt``, greedily, up to ``max_tokens`` tokens or the end token?
+
+    The answer is a `Continuation`.
+    """
+
+    prompt: tuple[int, ...]
+    max_tokens: int
+
+
+@dataclass(frozen=True, slots=True)
+class Likelihood:
+    """Natural-log probability of each target token, and whether it was the most probable one."""
+
+    logprobs: tuple[float, ...]
+    hits: tuple[bool, ...]
+
+    @property
+    def total(self) -> float:
+        """Log probability of the whole target, in nats."""
+        return math.fsum(self.logprobs)
+
+
+@dataclass(frozen=True, slots=True)
+class Continuation:
+    """The tokens written, without the end token."""
+
+    ids: tuple[int, ...]
+
+
+Request = ScoreRequest | GenerateRequest
+Answer = Likelihood | Continuation
