@@ -105,7 +105,7 @@ def test_activations_keep_their_size_along_the_ladder() -> None:
         built = build_network("gpt", config, torch.Generator().manual_seed(0))
         x = built.embedding(torch.arange(32)[None])
         for block in built.blocks:
-            x = block(x, built.cos, built.sin, None)
+            x = block(x, built.turn, built.future, None)
         sizes.append(float(x.square().mean().sqrt().detach()))
     assert max(sizes) / min(sizes) < 1.3
 

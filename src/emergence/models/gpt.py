@@ -69,8 +69,12 @@ class GPTConfig:
 
 
 def head_width_for(width: int) -> int:
-    """Return the head width for a model width: the power of two from 8 to 64 nearest below a quarter of it."""
-    return min(64, max(8, 1 << int(math.log2(max(width // 4, 1)))))
+    """Return the head width for a model width: the power of two from 16 to 64 nearest below a quarter of it.
+
+    A head costs the same time whatever its width, so that many narrow ones would be most of the time of a small model;
+    below 32 there is a single head.
+    """
+    return min(64, max(16, 1 << int(math.log2(width // 4)))) if width >= 32 else width
 
 
 def depth_for(width: int) -> int:

@@ -1,7 +1,9 @@
 """The `gpt` network: a decoder-only Transformer whose weights are those of Hugging Face's LlamaForCausalLM.
 
-Shapes: B batch, T new positions, S all positions so far, D width, H heads, K head width, F feed-forward width, V
-vocabulary.
+It is one model, or S replicas stacked into one network (`models/stack.py`): then every parameter, the token ids and the
+logits have a leading dimension S.
+
+Shapes: B batch, T new positions, D width, H heads, K head width, V vocabulary, M selected positions.
 """
 
 from __future__ import annotations
@@ -10,10 +12,19 @@ import math
 from typing import TYPE_CHECKING
 
 import torch
-import torch.nn.functional as F
 from torch import nn
 
 from emergence.models.cache import KeyValueCache
+from emergence.models.layers import (
+    WHOLE_ATTENTION,
+    causal_attention,
+    embed,
+    linear,
+    pick,
+    rms_normalise,
+    rotate_heads,
+    swiglu,
+)
 
 if TYPE_CHECKING:
     from emergence.models.gpt import GPTConfig
@@ -21,25 +32,46 @@ if TYPE_CHECKING:
 __all__ = ["GPTNetwork"]
 
 
-class RMSNorm(nn.Module):
-    """Root-mean-square normalisation (Zhang and Sennrich 2019, arXiv 1910.07467)."""
+class Matrix(nn.Module):
+    """The weights [rows, columns] of a product without a bias, to be drawn by the network."""
+
+    def __init__(self, rows: int, columns: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(rows, columns))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        """Return x W^T."""
+        return linear(x, self.weight)
+
+
+class Embedding(nn.Module):
+    """A table [V, D] of one vector per token id."""
+
+    def __init__(self, vocabulary: int, width: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(vocabulary, width))
+
+    def forward(self, ids: torch.Tensor) -> torch.Tensor:
+        """Return the vectors of the ids."""
+        return embed(ids, self.weight)
+
+
+class Normed(nn.Module):
+    """Root-mean-square normalisation with its learned scale, and the products that read it."""
 
     def __init__(self, width: int, epsilon: float) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(width))
         self.epsilon = epsilon
 
-    def forward(self, x_BTD: torch.Tensor) -> torch.Tensor:
-        """Return x / rms(x) times the learned scale."""
-        return F.rms_norm(x_BTD, (x_BTD.shape[-1],), self.weight, self.epsilon)
-
-
-def rotate(x_BTHK: torch.Tensor, cos_TK: torch.Tensor, sin_TK: torch.Tensor) -> torch.Tensor:
-    """Turn each pair (i, i + K/2) by its position's angle (Su et al. 2021, arXiv 2104.09864, in the half-split
-    layout)."""
-    half = x_BTHK.shape[-1] // 2
-    turned = torch.cat((-x_BTHK[..., half:], x_BTHK[..., :half]), dim=-1)
-    return x_BTHK * cos_TK[:, None] + turned * sin_TK[:, None]
+    def forward(self, x: torch.Tensor, *products: Matrix) -> tuple[torch.Tensor, ...]:
+        """Return ``norm(x) W^T`` for every W of ``products``; the scale goes to whichever is smaller, x or W."""
+        normed = rms_normalise(x, self.epsilon)
+        scale = self.weight.unsqueeze(-2)
+        if x.numel() < products[0].weight.numel():
+            normed = normed * scale.view(*self.weight.shape[:-1], *[1] * (x.dim() - self.weight.dim()), -1)
+            return tuple(product(normed) for product in products)
+        return tuple(linear(normed, product.weight * scale) for product in products)
 
 
 class Attention(nn.Module):
@@ -47,39 +79,36 @@ class Attention(nn.Module):
 
     def __init__(self, config: GPTConfig, block: int) -> None:
         super().__init__()
-        self.heads, self.head_width, self.block = config.heads, config.head_width, block
-        self.qkv = nn.Linear(config.width, 3 * config.width, bias=False)
-        self.out = nn.Linear(config.width, config.width, bias=False)
+        self.heads, self.block = config.heads, block
+        self.norm = Normed(config.width, config.norm_epsilon)
+        self.qkv = Matrix(3 * config.width, config.width)
+        self.out = Matrix(config.width, config.width)
 
     def forward(
-        self, x_BTD: torch.Tensor, cos_TK: torch.Tensor, sin_TK: torch.Tensor, cache: KeyValueCache | None
+        self, x: torch.Tensor, turn: torch.Tensor, future: torch.Tensor, cache: KeyValueCache | None
     ) -> torch.Tensor:
-        """Mix values over all earlier positions."""
-        B, T, D = x_BTD.shape
-        qkv = self.qkv(x_BTD).view(B, T, 3 * self.heads, self.head_width)
-        qk, v = qkv.split((2 * self.heads, self.heads), dim=2)
-        q, k = rotate(qk, cos_TK, sin_TK).chunk(2, dim=2)
-        q, k, v = q.transpose(1, 2), k.transpose(1, 2), v.transpose(1, 2)
-        if cache is not None:
-            y = cache.attend(self.block, q, k, v)
-        else:
-            y = F.scaled_dot_product_attention(q, k, v, is_causal=True)
-        out: torch.Tensor = self.out(y.transpose(1, 2).reshape(B, T, D))
-        return out
+        """Mix values over all earlier positions; x is [B, T, D] or [S, B, T, D]."""
+        (qkv,) = self.norm(x, self.qkv)
+        q, k, v = rotate_heads(qkv.view(-1, *qkv.shape[-2:]), turn, self.heads)
+        y = causal_attention(q, k, v, future) if cache is None else cache.attend(self.block, q, k, v)
+        mixed: torch.Tensor = self.out(y.transpose(1, 2).reshape(x.shape))
+        return mixed
 
 
 class FeedForward(nn.Module):
-    """Gated feed-forward with SiLU (Shazeer 2020, arXiv 2002.05202); gate and up come from one product."""
+    """Gated feed-forward with SiLU."""
 
     def __init__(self, config: GPTConfig) -> None:
         super().__init__()
-        self.gate_up = nn.Linear(config.width, 2 * config.feed_forward, bias=False)
-        self.down = nn.Linear(config.feed_forward, config.width, bias=False)
+        self.norm = Normed(config.width, config.norm_epsilon)
+        self.gate = Matrix(config.feed_forward, config.width)
+        self.up = Matrix(config.feed_forward, config.width)
+        self.down = Matrix(config.width, config.feed_forward)
 
-    def forward(self, x_BTD: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
         """Return down(silu(gate(x)) * up(x))."""
-        gate, up = self.gate_up(x_BTD).chunk(2, dim=-1)
-        out: torch.Tensor = self.down(F.silu(gate) * up)
+        gate, up = self.norm(x, self.gate, self.up)
+        out: torch.Tensor = self.down(swiglu(gate, up))
         return out
 
 
@@ -88,37 +117,36 @@ class Block(nn.Module):
 
     def __init__(self, config: GPTConfig, block: int) -> None:
         super().__init__()
-        self.attention_norm = RMSNorm(config.width, config.norm_epsilon)
         self.attention = Attention(config, block)
-        self.feed_forward_norm = RMSNorm(config.width, config.norm_epsilon)
         self.feed_forward = FeedForward(config)
 
     def forward(
-        self, x_BTD: torch.Tensor, cos_TK: torch.Tensor, sin_TK: torch.Tensor, cache: KeyValueCache | None
+        self, x: torch.Tensor, turn: torch.Tensor, future: torch.Tensor, cache: KeyValueCache | None
     ) -> torch.Tensor:
         """Add the attention and then the feed-forward to the residual stream."""
-        x_BTD = x_BTD + self.attention(self.attention_norm(x_BTD), cos_TK, sin_TK, cache)
-        out: torch.Tensor = x_BTD + self.feed_forward(self.feed_forward_norm(x_BTD))
+        x = x + self.attention(x, turn, future, cache)
+        out: torch.Tensor = x + self.feed_forward(x)
         return out
 
 
 class GPTNetwork(nn.Module):
     """Token ids [B, T] in, next-token logits [B, T, V] out."""
 
-    cos: torch.Tensor
-    sin: torch.Tensor
+    turn: torch.Tensor
+    future: torch.Tensor
 
     def __init__(self, config: GPTConfig, generator: torch.Generator) -> None:
         super().__init__()
         self.config = config
-        self.embedding = nn.Embedding(config.vocabulary, config.width)
+        self.embedding = Embedding(config.vocabulary, config.width)
         self.blocks = nn.ModuleList(Block(config, i) for i in range(config.depth))
-        self.norm = RMSNorm(config.width, config.norm_epsilon)
-        self.head = nn.Linear(config.width, config.vocabulary, bias=False)
+        self.norm = Normed(config.width, config.norm_epsilon)
+        self.head = Matrix(config.vocabulary, config.width)
         frequency = config.rope_theta ** (-torch.arange(0, config.head_width, 2).float() / config.head_width)
-        angle = torch.outer(torch.arange(config.context).float(), frequency).repeat(1, 2)
-        self.register_buffer("cos", angle.cos(), persistent=False)
-        self.register_buffer("sin", angle.sin(), persistent=False)
+        angle = torch.outer(torch.arange(config.context).float(), frequency)
+        self.register_buffer("turn", torch.polar(torch.ones_like(angle), angle), persistent=False)
+        whole = min(config.context, WHOLE_ATTENTION)
+        self.register_buffer("future", torch.full((whole, whole), -torch.inf).triu(1), persistent=False)
         self._initialise(generator)
 
     @torch.no_grad()
@@ -138,24 +166,27 @@ class GPTNetwork(nn.Module):
                 weight.normal_(0.0, std, generator=generator)
 
     def forward(
-        self, ids_BT: torch.Tensor, cache: KeyValueCache | None = None, select: torch.Tensor | None = None
+        self, ids: torch.Tensor, cache: KeyValueCache | None = None, select: torch.Tensor | None = None
     ) -> torch.Tensor:
         """Return logits [B, T, V]; with a cache the ids continue what was read before.
 
-        ``select`` [M] names flat positions b T + t; then only their logits are computed, [M, V].
+        ``select`` [M] names flat positions b T + t; then only their logits are computed, [M, V]. Stacked, ids are
+        [S, B, T], ``select`` is [S, M] and the logits are [S, B, T, V] or [S, M, V].
         """
-        T = ids_BT.shape[1]
-        positions = cache.positions(T) if cache is not None else slice(T)
-        cos, sin = self.cos[positions], self.sin[positions]
-        x_BTD = self.embedding(ids_BT)
+        T = ids.shape[-1]
+        turn = self.turn[cache.positions(T) if cache is not None else slice(T)]
+        turn = turn.unsqueeze(1) if turn.dim() == 3 else turn
+        future = self.future[:T, :T]
+        x = self.embedding(ids)
         for block in self.blocks:
-            x_BTD = block(x_BTD, cos, sin, cache)
+            x = block(x, turn, future, cache)
         if cache is not None:
             cache.advance(T)
         if select is not None:
-            x_BTD = x_BTD.flatten(0, 1).index_select(0, select)
-        logits: torch.Tensor = self.head(self.norm(x_BTD))
-        return logits
+            x = pick(x, select)
+        (logits,) = self.norm(x, self.head)
+        out: torch.Tensor = logits
+        return out
 
     def new_cache(self, batch: int, length: int) -> KeyValueCache:
         """Return an empty key/value cache for ``batch`` sequences of at most ``length`` tokens."""

@@ -18,7 +18,8 @@ __all__ = ["export_llama", "llama_weights"]
 
 
 def llama_weights(network: GPTNetwork) -> dict[str, torch.Tensor]:
-    """Return the weights under the names of LlamaForCausalLM; fused products are split, values are unchanged."""
+    """Return the weights under the names of LlamaForCausalLM; fused products are split and rows reordered,
+    values are unchanged."""
     state = network.state_dict()
     weights = {
         "model.embed_tokens.weight": state["embedding.weight"],
@@ -28,19 +29,24 @@ def llama_weights(network: GPTNetwork) -> dict[str, torch.Tensor]:
     for i in range(network.config.depth):
         own, other = f"blocks.{i}", f"model.layers.{i}"
         q, k, v = state[f"{own}.attention.qkv.weight"].chunk(3)
-        gate, up = state[f"{own}.feed_forward.gate_up.weight"].chunk(2)
         weights |= {
-            f"{other}.self_attn.q_proj.weight": q,
-            f"{other}.self_attn.k_proj.weight": k,
+            f"{other}.self_attn.q_proj.weight": _halves(q, network.config.heads),
+            f"{other}.self_attn.k_proj.weight": _halves(k, network.config.heads),
             f"{other}.self_attn.v_proj.weight": v,
             f"{other}.self_attn.o_proj.weight": state[f"{own}.attention.out.weight"],
-            f"{other}.mlp.gate_proj.weight": gate,
-            f"{other}.mlp.up_proj.weight": up,
+            f"{other}.mlp.gate_proj.weight": state[f"{own}.feed_forward.gate.weight"],
+            f"{other}.mlp.up_proj.weight": state[f"{own}.feed_forward.up.weight"],
             f"{other}.mlp.down_proj.weight": state[f"{own}.feed_forward.down.weight"],
-            f"{other}.input_layernorm.weight": state[f"{own}.attention_norm.weight"],
-            f"{other}.post_attention_layernorm.weight": state[f"{own}.feed_forward_norm.weight"],
+            f"{other}.input_layernorm.weight": state[f"{own}.attention.norm.weight"],
+            f"{other}.post_attention_layernorm.weight": state[f"{own}.feed_forward.norm.weight"],
         }
     return {name: tensor.contiguous() for name, tensor in weights.items()}
+
+
+def _halves(weight: torch.Tensor, heads: int) -> torch.Tensor:
+    """Order the rows [H K, D] of every head as transformers pairs them, (i, i + K/2) instead of (2i, 2i + 1)."""
+    D = weight.shape[1]
+    return weight.view(heads, -1, 2, D).transpose(1, 2).reshape(-1, D)
 
 
 def export_llama(network: GPTNetwork, tokenizer: Tokenizer, folder: Path) -> Path:
