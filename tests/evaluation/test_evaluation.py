@@ -60,7 +60,7 @@ def test_batches_and_order_change_nothing(network: torch.nn.Module, monkeypatch:
     asked = pairs(50)
     together = log_likelihoods(network, asked)
     backwards = log_likelihoods(network, asked[::-1])[::-1]
-    monkeypatch.setattr("emergence.evaluation.likelihood.TOKENS_AT_ONCE", 1)
+    monkeypatch.setattr("emergence.evaluation.likelihood.tokens_at_once", lambda device: 1)
     alone = log_likelihoods(network, asked)
     for a, b, c in zip(together, backwards, alone, strict=True):
         assert a.logprobs == pytest.approx(b.logprobs, abs=1e-5)
@@ -110,45 +110,44 @@ def test_records_and_scores_agree_with_each_other(network: torch.nn.Module) -> N
     assert scores["target_logprob"]["answer_tokens"] == 3
 
 
-def test_a_model_that_knows_the_answers_scores_one() -> None:
-    """A stand-in that adds up its input shows that prompts, targets and outputs are lined up."""
+class Adder(torch.nn.Module):
+    """A stand-in that adds up what it read. It can hide nothing from itself, as a recurrent network cannot."""
 
-    class Adder(torch.nn.Module):
-        config = CONFIG
+    config, maskable, device, position_bytes = CONFIG, False, torch.device("cpu"), 8
 
-        def new_cache(self, batch: int, length: int) -> Adder.Seen:
-            return Adder.Seen()
+    class Seen:
+        def __init__(self, rows: list[list[int]]) -> None:
+            self.rows = rows
 
-        class Seen:
-            def __init__(self) -> None:
-                self.ids = torch.zeros(0, 0, dtype=torch.long)
-                self.position = 0
+        def keep(self, rows: torch.Tensor) -> None:
+            self.rows = [self.rows[row] for row in rows.tolist()]
 
-            def keep(self, rows: torch.Tensor) -> None:
-                self.ids = self.ids[rows]
+        def append(self, other: Adder.Seen) -> None:
+            self.rows += other.rows
 
-        def forward(
-            self, ids: torch.Tensor, cache: Adder.Seen | None = None, select: torch.Tensor | None = None
-        ) -> torch.Tensor:
-            if cache is not None:
-                cache.ids = torch.cat((cache.ids, ids), dim=1) if cache.ids.numel() else ids
-                cache.position = cache.ids.shape[1]
-                whole = cache.ids
-            else:
-                whole = ids
-            logits = torch.zeros(*whole.shape, CONFIG.vocabulary)
-            for row, tokens in enumerate(whole.tolist()):
-                text = "".join(TOKENIZER.decode([t]) or "." for t in tokens)
-                for t in range(len(tokens)):
-                    head, equals, written = text[: t + 1].rpartition("=")
-                    if equals and len(written) < 3:
-                        a, b = head.strip(".").split("+")
-                        logits[row, t, TOKENIZER.encode(f"{int(a) + int(b):03d}"[len(written)])[0]] = 30.0
-            logits = logits[:, -ids.shape[1] :]
-            return logits if select is None else logits.flatten(0, 1)[select]
+    def new_cache(self, batch: int, length: int, *, prefix: Seen | None = None, tree: None = None) -> Seen:
+        assert tree is None
+        return Adder.Seen([list(prefix.rows[0]) if prefix else [] for _ in range(batch)])
 
+    def forward(self, ids: torch.Tensor, cache: Seen | None = None, select: torch.Tensor | None = None) -> torch.Tensor:
+        seen = cache or self.new_cache(len(ids), 0)
+        logits = torch.zeros(*ids.shape, CONFIG.vocabulary)
+        for b, row in enumerate(ids.tolist()):
+            for t, token in enumerate(row):
+                seen.rows[b].append(token)
+                text = "".join(TOKENIZER.decode([token]) or "." for token in seen.rows[b])
+                question, equals, written = text.rpartition(".")[2].partition("=")
+                if equals and len(written) < 3:
+                    total = sum(map(int, question.split("+")))
+                    logits[b, t, TOKENIZER.encode(f"{total:03d}"[len(written)])[0]] = 30.0
+        return logits if select is None else logits.flatten(0, 1)[select]
+
+
+@pytest.mark.parametrize("shots", [0, 1])
+def test_a_model_that_knows_the_answers_scores_one(shots: int) -> None:
+    """So prompts, targets and outputs are lined up."""
     task = make_task("addition", {"digits": 2})
-    questions = task.questions(TaskContext(TOKENIZER, 24, seed=0), 50, 0)
+    questions = task.questions(TaskContext(TOKENIZER, 24, seed=0), 50, shots)
     records = evaluate(Adder(), TOKENIZER, task, questions, seed=0)
     assert records["score_exact_match"].mean() == 1
     assert records["score_target_prob"].min() > 0.999

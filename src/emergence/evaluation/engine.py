@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
+
+import torch
 
 from emergence.evaluation.likelihood import log_likelihoods
 from emergence.evaluation.requests import Answer, Continuation, GenerateRequest, Request, ScoreRequest
-from emergence.generation import SamplingSettings, generate
+from emergence.generation import decode
 from emergence.models.family import LanguageModel
 
 __all__ = ["answer"]
@@ -24,12 +25,12 @@ def answer(network: LanguageModel, requests: Sequence[Request], *, end_id: int) 
     scored = [request for request in unique if isinstance(request, ScoreRequest)]
     found = log_likelihoods(network, [(request.prompt, request.target) for request in scored])
     answers.update(zip(scored, found, strict=True))
-    by_length: dict[int, list[GenerateRequest]] = defaultdict(list)
-    for request in unique:
-        if isinstance(request, GenerateRequest):
-            by_length[request.max_tokens].append(request)
-    for max_tokens, asked in by_length.items():
-        prompts = [request.prompt for request in asked]
-        written = generate(network, prompts, SamplingSettings(max_tokens=max_tokens), end_id=end_id)
-        answers.update(zip(asked, (Continuation(tuple(ids)) for ids in written), strict=True))
+    asked = [request for request in unique if isinstance(request, GenerateRequest)]
+    prompts, limits = [request.prompt for request in asked], [request.max_tokens for request in asked]
+    written = decode(network, prompts, limits, _most_probable, end_id=end_id)
+    answers.update(zip(asked, (Continuation(tuple(ids)) for ids in written), strict=True))
     return [answers[request] for request in requests]
+
+
+def _most_probable(logits_BV: torch.Tensor) -> torch.Tensor:
+    return logits_BV.argmax(dim=-1)

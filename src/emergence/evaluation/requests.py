@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+from emergence.core.errors import UserError
+
 __all__ = ["Answer", "Continuation", "GenerateRequest", "Likelihood", "Request", "ScoreRequest"]
 
 
@@ -25,6 +27,10 @@ class GenerateRequest:
 
     prompt: tuple[int, ...]
     max_tokens: int
+
+    def __post_init__(self) -> None:
+        if self.max_tokens < 1:
+            raise UserError(f"max_tokens is {self.max_tokens}; ask for at least one")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,6 @@
-"""Sampling with a key/value cache."""
+"""Continuing prompts with a key/value cache, and reading what they share once."""
 
+from emergence.generation.decoding import decode
 from emergence.generation.sampling import SamplingSettings, generate
 
-__all__ = ["SamplingSettings", "generate"]
+__all__ = ["SamplingSettings", "decode", "generate"]

@@ -1,22 +1,18 @@
-"""Greedy decoding and sampling, many prompts at once, with a key/value cache that drops finished sequences.
-
-Prompts of one length share a batch, so nothing is padded and a greedy answer does not depend on what else was asked.
-"""
+"""Greedy decoding and sampling: how the next token is chosen. Shapes: B rows, V vocabulary."""
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import torch
 
 from emergence.core.errors import UserError
+from emergence.generation.decoding import decode
 from emergence.models.family import LanguageModel
 
 __all__ = ["SamplingSettings", "generate"]
-
-MOST_ROWS, POSITIONS_AT_ONCE = 512, 2**17  # bounds on the key/value cache
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +36,6 @@ class SamplingSettings:
             raise UserError(f"top_p is {self.top_p:g}; give a share above 0 and up to 1")
 
 
-@torch.inference_mode()
 def generate(
     network: LanguageModel,
     prompts: Sequence[Sequence[int]],
@@ -56,56 +51,11 @@ def generate(
     """
     if settings.temperature > 0 and generator is None:
         raise ValueError("sampling needs a generator")
-    by_length: dict[int, list[int]] = defaultdict(list)
-    for index, prompt in enumerate(prompts):
-        if not prompt:
-            raise UserError("an empty prompt cannot be continued; give at least one token")
-        by_length[min(len(prompt), network.config.context)].append(index)
-    results: list[list[int]] = [[] for _ in prompts]
-    for length, members in sorted(by_length.items()):
-        count = max(1, min(MOST_ROWS, POSITIONS_AT_ONCE // (length + settings.max_tokens)))
-        for first in range(0, len(members), count):
-            chosen = members[first : first + count]
-            ids = torch.tensor([list(prompts[i])[-length:] for i in chosen])
-            for index, continuation in zip(chosen, _continue(network, ids, settings, end_id, generator), strict=True):
-                results[index] = continuation
-    return results
+    limits = [settings.max_tokens] * len(prompts)
+    return decode(network, prompts, limits, partial(_pick, settings, generator), end_id=end_id)
 
 
-def _continue(
-    network: LanguageModel,
-    ids_BT: torch.Tensor,
-    settings: SamplingSettings,
-    end_id: int,
-    generator: torch.Generator | None,
-) -> list[list[int]]:
-    context = network.config.context
-    results: list[list[int]] = [[] for _ in range(len(ids_BT))]
-    rows = torch.arange(len(ids_BT))
-    unread = ids_BT
-    cache = network.new_cache(len(rows), min(context, ids_BT.shape[1] + settings.max_tokens))
-    history = ids_BT
-    for _ in range(settings.max_tokens):
-        if cache.position + unread.shape[1] > context:
-            unread = history[:, -max(1, context // 2) :]
-            cache = network.new_cache(len(rows), context)
-        logits_BV = network(unread, cache)[:, -1]
-        next_B = _pick(logits_BV, settings, generator)
-        going = next_B != end_id
-        if not going.all():
-            kept = going.nonzero()[:, 0]
-            rows, next_B, history = rows[kept], next_B[kept], history[kept]
-            cache.keep(kept)
-        if not len(rows):
-            break
-        for row, token in zip(rows.tolist(), next_B.tolist(), strict=True):
-            results[row].append(token)
-        unread = next_B[:, None]
-        history = torch.cat((history, unread), dim=1)
-    return results
-
-
-def _pick(logits_BV: torch.Tensor, settings: SamplingSettings, generator: torch.Generator | None) -> torch.Tensor:
+def _pick(settings: SamplingSettings, generator: torch.Generator | None, logits_BV: torch.Tensor) -> torch.Tensor:
     """Return one token per row: the most probable one, or one drawn from the (cut) distribution."""
     if settings.temperature == 0:
         return logits_BV.argmax(dim=-1)
@@ -118,4 +68,5 @@ def _pick(logits_BV: torch.Tensor, settings: SamplingSettings, generator: torch.
         share = ordered.softmax(dim=-1)
         beyond = share.cumsum(dim=-1) - share >= settings.top_p
         logits_BV = logits_BV.masked_fill(beyond.scatter(1, order, beyond), float("-inf"))
-    return torch.multinomial(logits_BV.softmax(dim=-1), 1, generator=generator)[:, 0]
+    shares_BV = logits_BV.softmax(dim=-1).to(generator.device if generator is not None else logits_BV.device)
+    return torch.multinomial(shares_BV, 1, generator=generator)[:, 0]

@@ -12,7 +12,9 @@ from emergence.core.catalogue import Catalogue
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["FAMILIES", "Family", "LanguageModel", "ModelConfig", "Vary", "build_network"]
+    from emergence.models.cache import Tree
+
+__all__ = ["FAMILIES", "Cache", "Family", "LanguageModel", "ModelConfig", "Vary", "build_network"]
 
 Vary = Literal["both", "width", "depth"]
 
@@ -50,16 +52,51 @@ class ModelConfig(Protocol):
         """The configuration as plain values."""
 
 
-class LanguageModel(Protocol):
-    """A causal network: token ids in, next-token logits out."""
+class Cache(Protocol):
+    """What a network has read of some rows, so that reading goes on from there."""
 
-    config: Any
+    def trim(self, lengths_B: torch.Tensor) -> None:
+        """Of each row keep the first so many tokens; the rest was padding. Asked of maskable networks only."""
+
+    def keep(self, rows: torch.Tensor) -> None:
+        """Keep only the given rows, in that order; the memory of the others stays for rows to come."""
+
+    def append(self, other: Any) -> None:
+        """Take over the rows of another cache of this network with the same prefix, behind the own."""
+
+
+class LanguageModel(Protocol):
+    """A causal network: token ids in, next-token logits out.
+
+    Evaluation and generation ask nothing else of a network, so that whatever offers this can be evaluated.
+    """
+
+    config: Any  # ``vocabulary``, the number of token ids, and ``context``, the most tokens seen at once
+
+    @property
+    def maskable(self) -> bool:
+        """Whether tokens can be hidden from others: rows may then branch (``tree``), and be trimmed.
+
+        Where it is false (a recurrent network) every row is one sequence, and rows that go on are equally long.
+        """
+
+    @property
+    def device(self) -> torch.device:
+        """Where token ids have to be, and where logits are."""
+
+    @property
+    def position_bytes(self) -> int:
+        """Memory of one position of one sequence in a cache; 0 where it does not grow."""
 
     def __call__(self, ids_BT: torch.Tensor, cache: Any = None, select: torch.Tensor | None = None) -> torch.Tensor:
         """Return logits [B, T, V], or [M, V] at the M flat positions ``select``; with a cache the ids continue it."""
 
-    def new_cache(self, batch: int, length: int) -> Any:
-        """Return an empty key/value cache for ``batch`` sequences of at most ``length`` tokens."""
+    def new_cache(self, batch: int, length: int, *, prefix: Any = None, tree: Tree | None = None) -> Any:
+        """Return an empty `Cache` for ``batch`` rows of at most ``length`` tokens.
+
+        The rows continue ``prefix``, the cache of a single row, which is left as it is. ``tree`` says how the tokens of
+        the one pass that the cache serves branch; ``length`` 0 says that nothing continues what is read.
+        """
 
 
 @dataclass(frozen=True)

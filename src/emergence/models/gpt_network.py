@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import nn
 
-from emergence.models.cache import KeyValueCache
+from emergence.models.cache import KeyValueCache, Tree
 from emergence.models.layers import (
     WHOLE_ATTENTION,
     causal_attention,
@@ -132,6 +132,7 @@ class Block(nn.Module):
 class GPTNetwork(nn.Module):
     """Token ids [B, T] in, next-token logits [B, T, V] out."""
 
+    maskable = True
     turn: torch.Tensor
     future: torch.Tensor
 
@@ -188,7 +189,20 @@ class GPTNetwork(nn.Module):
         out: torch.Tensor = logits
         return out
 
-    def new_cache(self, batch: int, length: int) -> KeyValueCache:
-        """Return an empty key/value cache for ``batch`` sequences of at most ``length`` tokens."""
-        config = self.config
-        return KeyValueCache(config.depth, batch, config.heads, length, config.head_width, self.embedding.weight)
+    @property
+    def device(self) -> torch.device:
+        """Where token ids have to be."""
+        return self.embedding.weight.device
+
+    @property
+    def position_bytes(self) -> int:
+        """Memory of one position of one sequence in a cache."""
+        return 2 * self.config.depth * self.config.width * self.embedding.weight.element_size()
+
+    def new_cache(
+        self, batch: int, length: int, *, prefix: KeyValueCache | None = None, tree: Tree | None = None
+    ) -> KeyValueCache:
+        """Return an empty key/value cache for ``batch`` rows of at most ``length`` tokens after the shared prefix."""
+        config, like = self.config, self.embedding.weight
+        shape = config.depth, batch, config.heads, length, config.head_width
+        return KeyValueCache(*shape, like, prefix=prefix, tree=tree)
