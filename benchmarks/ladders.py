@@ -1,0 +1,118 @@
+"""Training speed of a ladder with three replicas on the whole machine, beside the Hugging Face Trainer and nanoGPT."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import partial
+from typing import Any
+
+from benchmarks.contest import Contestant, alternate, spread, table
+
+TITLE = "Training a ladder, beside others"
+PEERS = ("transformers", "accelerate")
+
+VOCABULARY, CONTEXT, ROWS = 64, 64, 12
+REPETITIONS = 5
+#: Non-embedding parameters: seconds of a peer's turn and of ours (six runs, checkpoints included), and the ratios to
+#: reach against the Trainer and nanoGPT, and the share of the matrix peak.
+SIZES = {
+    30_000: (1.5, 5.0, 5.0, 2.5, 0.45),
+    200_000: (1.5, 6.0, 3.0, 1.5, 0.6),
+    1_000_000: (2.0, 9.0, 2.0, 1.1, 0.7),
+    5_000_000: (3.0, 18.0, 1.8, 1.1, 0.7),
+}
+TRAINER, NANOGPT, OWN = "trainer", "nanogpt", "own"
+DIFFERENCES = (
+    "What differs. *Trainer*: the same network as ours (`LlamaForCausalLM`), default `TrainingArguments` but for the "
+    "batch, the steps, no GPU, nothing saved or reported; the replicas one after another, with as many threads as "
+    "cores. *nanoGPT*: a GPT-2 of the same width, depth and heads, written from its description (learned positions, "
+    "LayerNorm, tanh GELU, tied head, fused AdamW, slices of a memory-mapped file); the replicas one after another, "
+    "with as many threads as cores; no evaluation, nothing saved. *Ours*: a study of two rungs within 2 % of the size, "
+    "three replicas each, one single-threaded process a core, stacked as the engine chooses; RMSNorm, gated SiLU, "
+    "rotary positions, separate head; the validation, checkpoint and eight questions at the end of a run are in the "
+    "time. All: float32, AdamW, gradients clipped at 1, no dropout."
+)
+
+
+def measure() -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield one row per size, as soon as it is measured."""
+    for size in SIZES:
+        yield str(size), measure_size(size, REPETITIONS)
+
+
+def measure_size(size: int, repetitions: int, peers: tuple[str, ...] = (TRAINER, NANOGPT)) -> dict[str, Any]:
+    """Return tokens per second of every contestant at one size, their start-up, and our share of the peak."""
+    from emergence.models.gpt import size_for
+
+    theirs, ours, *_ = SIZES[size]
+    options = {"size": size, "vocabulary": VOCABULARY, "context": CONTEXT, "rows": ROWS}
+    cores = len(os.sched_getaffinity(0))
+    config = size_for(size, VOCABULARY, CONTEXT)
+    startups: list[float] = []
+    with ExitStack() as stack:
+        own = stack.enter_context(Contestant("benchmarks.own.ladder", options, threads=None))
+        peak = stack.enter_context(Contestant("benchmarks.own.peak", {}, threads=1))
+        others = {
+            name: stack.enter_context(Contestant(f"benchmarks.peers.{name}", options, threads=cores)) for name in peers
+        }
+        speed = own.ask(tokens=20 * ROWS * CONTEXT)["tokens_per_second"]
+        tokens = max(20 * ROWS * CONTEXT, speed * ours / 6)
+
+        def train_own() -> float:
+            answer = own.ask(tokens=tokens)
+            startups.append(own.startup + answer["startup"])
+            return float(answer["tokens_per_second"])
+
+        def train_other(other: Contestant) -> float:
+            return float(other.ask(seconds=theirs)["tokens_per_second"])
+
+        turns: dict[str, Callable[[], float]] = {name: partial(train_other, other) for name, other in others.items()}
+        found = alternate(turns | {OWN: train_own, "peak": lambda: float(peak.ask()["flops"])}, repetitions)
+    flops = 3 * config.forward_flops(1, CONTEXT)
+    shares = [rate * flops / cores / best for rate, best in zip(found[OWN], found["peak"], strict=True)]
+    return {
+        "width": config.width,
+        "depth": config.depth,
+        "heads": config.heads,
+        "processes": cores,
+        "speed": {name: spread(found[name]) for name in (*others, OWN)},
+        "ratio": {
+            name: spread([mine / other for mine, other in zip(found[OWN], found[name], strict=True)]) for name in others
+        },
+        "startup": {**{name: other.startup for name, other in others.items()}, OWN: spread(startups)["median"]},
+        "peak": spread(found["peak"]),
+        "share": spread(shares),
+    }
+
+
+def render(figures: dict[str, Any]) -> str:
+    """Return the tables as Markdown."""
+    rows, starts = [], []
+    for size, (_, _, trainer, nanogpt, share) in SIZES.items():
+        row = figures.get(str(size))
+        if row is None:
+            continue
+        speed, ratio = row["speed"], row["ratio"]
+        rows.append(
+            [
+                f"{size:,} ({row['width']} wide, {row['depth']} deep, {row['heads']} heads)",
+                *(f"{speed[name]['median']:,.0f}" for name in (TRAINER, NANOGPT, OWN)),
+                f"**{ratio[TRAINER]['median']:.2f}** ({trainer:g})",
+                f"**{ratio[NANOGPT]['median']:.2f}** ({nanogpt:g})",
+                f"**{row['share']['median']:.2f}** ({share:g})",
+            ]
+        )
+        starts.append([f"{size:,}", *(f"{row['startup'][name]:.1f}" for name in (TRAINER, NANOGPT, OWN))])
+    head = ["parameters", "Trainer", "nanoGPT", "ours", "ours/Trainer", "ours/nanoGPT", "share of the peak"]
+    said = (
+        f"Tokens per second once running, three replicas, the whole machine; vocabulary {VOCABULARY}, context "
+        f"{CONTEXT}, batches of {ROWS} rows. Medians of {REPETITIONS} rounds in which the contestants take turns; in "
+        "brackets what is to be reached. The share is that of our matrix products in the measured peak of one thread, "
+        "per process."
+    )
+    seconds = table(["parameters", "Trainer", "nanoGPT", "ours"], starts)
+    return "\n".join(
+        [said, "", *table(head, rows), "", "Seconds from nothing to the first steps:", "", *seconds, "", DIFFERENCES]
+    )
