@@ -87,7 +87,7 @@ def test_impossible_questions_are_refused(
 def test_records_and_scores_agree_with_each_other(network: torch.nn.Module) -> None:
     task = make_task("addition", {"digits": 2})
     questions = task.questions(TaskContext(TOKENIZER, 24, seed=0), 100, 0)
-    records = evaluate(network, TOKENIZER, task, questions, seed=0)
+    records = evaluate(network, TOKENIZER, [(task, questions)], seed=0)[0]
     assert len(records) == 100
     for row, question in zip(records.iter_rows(named=True), questions, strict=True):
         assert row["prompt"] == question.prompt
@@ -148,6 +148,6 @@ def test_a_model_that_knows_the_answers_scores_one(shots: int) -> None:
     """So prompts, targets and outputs are lined up."""
     task = make_task("addition", {"digits": 2})
     questions = task.questions(TaskContext(TOKENIZER, 24, seed=0), 50, shots)
-    records = evaluate(Adder(), TOKENIZER, task, questions, seed=0)
+    records = evaluate(Adder(), TOKENIZER, [(task, questions)], seed=0)[0]
     assert records["score_exact_match"].mean() == 1
     assert records["score_target_prob"].min() > 0.999

@@ -1,8 +1,8 @@
-"""Asking one model one task: questions in, one record per question out."""
+"""Asking one model several tasks at once: questions in, one record per question out."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -10,7 +10,8 @@ import polars as pl
 import torch
 
 from emergence.core.seeds import derive_seed
-from emergence.evaluation.likelihood import log_likelihoods
+from emergence.evaluation.engine import answer
+from emergence.evaluation.requests import Answer, Continuation, GenerateRequest, Likelihood, Request, ScoreRequest
 from emergence.generation import SamplingSettings, generate
 from emergence.models.family import LanguageModel
 from emergence.tasks.task import Question, Task
@@ -22,51 +23,60 @@ SAMPLE = SamplingSettings(temperature=0.8, top_k=50)  # of free text, where gree
 
 
 def evaluate(
-    network: LanguageModel, tokenizer: Tokenizer, task: Task, questions: Sequence[Question], *, seed: int
-) -> pl.DataFrame:
-    """Return one record per question: prompt, target, output, log-probabilities and a column ``score_<metric>`` per
-    metric.
+    network: LanguageModel, tokenizer: Tokenizer, asked: Sequence[tuple[Task, Sequence[Question]]], *, seed: int
+) -> list[pl.DataFrame]:
+    """Return for each task and its questions one record per question: prompt, target, output, log-probabilities and a
+    column ``score_<metric>`` per metric.
 
-    Targets are scored by teacher forcing; answers are decoded greedily where the task judges them, and sampled
-    (seeded) where it only shows them.
+    All tasks are asked at once. Targets are scored by teacher forcing; answers are decoded greedily where the task
+    judges them, and sampled (seeded) where it only shows them.
     """
-    likelihoods = log_likelihoods(network, [(q.prompt_ids, q.target_ids) for q in questions])
-    outputs = _answers(network, tokenizer, task, questions, seed)
-    rows: list[dict[str, Any]] = []
-    for index, (question, likelihood, output) in enumerate(zip(questions, likelihoods, outputs, strict=True)):
-        scores = task.score(question, output, likelihood.logprobs, likelihood.hits)
-        rows.append(
-            {
-                "task": task.name,
-                "example": index,
-                "prompt": question.prompt,
-                "target": question.target,
-                "output": output,
-                "logprobs": list(likelihood.logprobs),
-                **{f"score_{metric}": value for metric, value in scores.items()},
-            }
-        )
-    return pl.DataFrame(rows, schema_overrides={"output": pl.String, "logprobs": pl.List(pl.Float32)})
+    requests = [request for task, questions in asked for q in questions for request in _requests(task, q)]
+    answers = iter(answer(network, requests, end_id=tokenizer.end_id))
+    frames = []
+    for task, questions in asked:
+        rows = [
+            _record(network, tokenizer, task, question, index, answers, seed)
+            for index, question in enumerate(questions)
+        ]
+        frames.append(pl.DataFrame(rows, schema_overrides={"output": pl.String, "logprobs": pl.List(pl.Float32)}))
+    return frames
 
 
-def _answers(
-    network: LanguageModel, tokenizer: Tokenizer, task: Task, questions: Sequence[Question], seed: int
-) -> list[str | None]:
-    """Return the generated answer of every question that asks for one."""
-    answers: list[str | None] = [None] * len(questions)
-    asked = [i for i, question in enumerate(questions) if question.answer_length]
-    if not task.trains:  # each sample has its own stream, so that it depends on nothing else
-        for i in asked:
-            settings = replace(SAMPLE, max_tokens=questions[i].answer_length)
-            generator = torch.Generator().manual_seed(derive_seed(seed, "samples", task.name, i))
-            prompts = [questions[i].prompt_ids]
-            ids = generate(network, prompts, settings, end_id=tokenizer.end_id, generator=generator)[0]
-            answers[i] = tokenizer.decode(ids)
-        return answers
-    for length in sorted({questions[i].answer_length for i in asked}):
-        same = [i for i in asked if questions[i].answer_length == length]
-        prompts = [questions[i].prompt_ids for i in same]
-        found = generate(network, prompts, SamplingSettings(max_tokens=length), end_id=tokenizer.end_id)
-        for i, ids in zip(same, found, strict=True):
-            answers[i] = tokenizer.decode(ids)
-    return answers
+def _requests(task: Task, question: Question) -> list[Request]:
+    """Return what is asked of the model: the target's probability, and an answer where the task judges one."""
+    asked: list[Request] = [ScoreRequest(question.prompt_ids, question.target_ids)]
+    if question.answer_length and task.trains:
+        asked.append(GenerateRequest(question.prompt_ids, question.answer_length))
+    return asked
+
+
+def _record(
+    network: LanguageModel,
+    tokenizer: Tokenizer,
+    task: Task,
+    question: Question,
+    index: int,
+    answers: Iterator[Answer],
+    seed: int,
+) -> dict[str, Any]:
+    """Take the answers to one question and score them."""
+    found = [next(answers) for _ in _requests(task, question)]
+    (likelihood,) = (one for one in found if isinstance(one, Likelihood))
+    written = [one.ids for one in found if isinstance(one, Continuation)]
+    if question.answer_length and not task.trains:  # each sample has its own stream, so that it depends on nothing else
+        settings = replace(SAMPLE, max_tokens=question.answer_length)
+        stream = torch.Generator().manual_seed(derive_seed(seed, "samples", task.name, index))
+        sampled = generate(network, [question.prompt_ids], settings, end_id=tokenizer.end_id, generator=stream)
+        written = [tuple(ids) for ids in sampled]
+    output = tokenizer.decode(written[0]) if written else None
+    scores = task.score(question, output, likelihood.logprobs, likelihood.hits)
+    return {
+        "task": task.name,
+        "example": index,
+        "prompt": question.prompt,
+        "target": question.target,
+        "output": output,
+        "logprobs": list(likelihood.logprobs),
+        **{f"score_{metric}": value for metric, value in scores.items()},
+    }

@@ -136,7 +136,7 @@ def group(root: Node, *, worth: int, branching: int) -> Group:
         if node is not root and (not beside or (beside <= branching and saved >= node.size * LEAST_SAVED)):
             into.rows.append(node)
             continue
-        if saved >= worth:
+        if saved >= max(1, worth):
             lower = Group(node.sequence, into.stop, node.stop, node.ends)
             into.groups.append(lower)
             into = lower

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ __all__ = ["Examiner"]
 
 
 class Examiner:
-    """The questions of a study, ready to be put to the networks of one run."""
+    """The questions of a study; `of` gives one that puts them to the networks of one run."""
 
     def __init__(self, job: dict[str, Any]) -> None:
         folder = Path(job["folder"])
@@ -30,7 +31,7 @@ class Examiner:
         has_corpus = (folder / "data" / "corpus-validation.bin").exists()
         context = TaskContext(
             tokenizer=self._tokenizer,
-            context=job["config"]["context"],
+            context=job["spec"]["config"]["context"],
             seed=job["study_seed"],
             validation_tokens=open_packed(folder / "data" / "corpus-validation.bin").tokens if has_corpus else None,
         )
@@ -42,8 +43,14 @@ class Examiner:
                 if questions:
                     self._questions.append((task, shots, questions))
 
+    def of(self, run: str, replica: int) -> Examiner:
+        """Return an examiner of the same questions for one run."""
+        own = copy.copy(self)
+        own._job = {**self._job, "run": run, "replica": replica}
+        return own
+
     def _path(self, step: int) -> Path:
-        return records_file(self._folder, self._job["name"], step)
+        return records_file(self._folder, self._job["run"], step)
 
     def lacks(self, step: int) -> bool:
         """Say whether the records of a checkpoint are missing."""
@@ -53,10 +60,12 @@ class Examiner:
         """Ask everything and write the records, unless they are there already."""
         if not self.lacks(step):
             return
-        frames = []
-        for task, shots, questions in self._questions:
-            frame = evaluate(network, self._tokenizer, task, questions, seed=self._job["study_seed"])
-            frames.append(frame.with_columns(pl.lit(shots, dtype=pl.Int64).alias("shots")))
+        asked = [(task, questions) for task, _, questions in self._questions]
+        answered = evaluate(network, self._tokenizer, asked, seed=self._job["study_seed"])
+        frames = [
+            frame.with_columns(pl.lit(shots, dtype=pl.Int64).alias("shots"))
+            for frame, (_, shots, _) in zip(answered, self._questions, strict=True)
+        ]
         records = pl.concat(frames, how="diagonal").with_columns(
             pl.lit(self._job["rung"]).alias("model"),
             pl.lit(self._job["replica"], dtype=pl.Int64).alias("seed"),
