@@ -23,7 +23,7 @@ def run(tmp_path: Path) -> Path:
     for step in (1, 2, 3):
         for weight in network.parameters():
             weight.data.fill_(step)
-        save_checkpoint(tmp_path, step, dict(network.state_dict()), {"moment": torch.ones(2)}, {})
+        save_checkpoint(tmp_path, step, dict(network.state_dict()), {"moment": torch.ones(2)})
     return tmp_path
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +16,9 @@ import torch
 from emergence.models.checkpoint import find_checkpoints
 from emergence.models.gpt import size_for
 from emergence.training.data import CorpusSource, Mixture
-from emergence.training.loop import DivergedError, RunSpec, train
+from emergence.training.loop import Outcome, RunSpec, train
+from emergence.training.schedule import Schedule
+from emergence.training.stack import Stack
 
 CONTEXT = 16
 
@@ -27,24 +31,21 @@ def one_thread() -> Any:
     torch.set_num_threads(threads)
 
 
-def mixture() -> Mixture:
+def mixture(seed: int) -> Mixture:
     """A text that repeats with period 7: learnable to a loss of nearly zero."""
     text = (np.arange(4000) % 7).astype(np.uint16)
-    return Mixture([CorpusSource(text, text[:400], CONTEXT)], [1.0], batch_rows=8, seed=1)
+    return Mixture([CorpusSource(text, text[:400], CONTEXT)], [1.0], batch_rows=8, seed=seed)
 
 
 SPEC = RunSpec(
     family="gpt",
     config=size_for(3e3, 10, CONTEXT),
-    seed=5,
-    steps=60,
-    batch_rows=8,
+    seeds=(5,),
+    stacked=False,
     learning_rate=0.005,
     weight_decay=0.1,
-    warmup=0.05,
-    decay=0.3,
     clip=1.0,
-    checkpoint_steps=(6, 19, 60),
+    schedule=Schedule(steps=60, warmup=0.05, decay=0.3, checkpoints=(6, 19, 60)),
 )
 
 
@@ -52,21 +53,35 @@ class Interrupted(BaseException):
     """Stands for whatever ends a process."""
 
 
+def train_all(
+    folders: list[Path], spec: RunSpec = SPEC, stop_at: int | None = None
+) -> tuple[list[pl.DataFrame], list[tuple[int, int]], list[Outcome]]:
+    """Train, optionally broken off at a step; return histories, evaluated (replica, step) and outcomes."""
+    seen: list[tuple[int, int]] = []
+
+    def progress(share: float, losses: Sequence[float]) -> None:
+        if round(share * spec.schedule.computed_steps) == stop_at:
+            raise Interrupted
+
+    outcomes = train(
+        spec,
+        [mixture(seed) for seed in spec.seeds],
+        folders,
+        at_checkpoint=lambda replica, network, step: seen.append((replica, step)),
+        progress=progress,
+    )
+    return [pl.read_parquet(folder / "history.parquet") for folder in folders], seen, outcomes
+
+
 def run(
     folder: Path, spec: RunSpec = SPEC, stop_at: int | None = None
 ) -> tuple[pl.DataFrame, list[int], tuple[str, ...]]:
-    seen: list[int] = []
-
-    def progress(step: int, loss: float) -> None:
-        if step == stop_at:
-            raise Interrupted
-
-    outcome = train(spec, mixture(), folder, at_checkpoint=lambda network, step: seen.append(step), progress=progress)
-    return outcome.history, seen, outcome.notes
+    histories, seen, outcomes = train_all([folder], spec, stop_at)
+    return histories[0], [step for _, step in seen], outcomes[0].notes
 
 
-def weights(folder: Path) -> bytes:
-    return (folder / "checkpoints" / "000060" / "model.safetensors").read_bytes()
+def weights(folder: Path, step: int = 60) -> bytes:
+    return (folder / "checkpoints" / f"{step:06d}" / "model.safetensors").read_bytes()
 
 
 def test_it_learns_what_can_be_learnt(tmp_path: Path) -> None:
@@ -134,11 +149,109 @@ def test_resume_points_between_checkpoints_do_not_stay(tmp_path: Path, monkeypat
 
 def test_an_exploding_loss_is_noticed(tmp_path: Path) -> None:
     wild = dataclasses.replace(SPEC, learning_rate=1e4, clip=1e9)
-    with pytest.raises(DivergedError, match="at step"):
-        run(tmp_path, wild)
+    _, seen, outcomes = train_all([tmp_path], wild)
+    assert outcomes[0].diverged is not None
+    assert "at step" in outcomes[0].diverged
+    assert (0, 60) not in seen
 
 
 def test_seeds_differ(tmp_path: Path) -> None:
     run(tmp_path / "a")
-    run(tmp_path / "b", dataclasses.replace(SPEC, seed=6))
+    run(tmp_path / "b", dataclasses.replace(SPEC, seeds=(6,)))
     assert weights(tmp_path / "a") != weights(tmp_path / "b")
+
+
+STACK = dataclasses.replace(SPEC, seeds=(5, 6, 7), stacked=True)
+
+
+def test_stacked_replicas_learn_as_each_does_alone(tmp_path: Path) -> None:
+    folders = [tmp_path / str(seed) for seed in STACK.seeds]
+    histories, seen, _ = train_all(folders, STACK)
+    assert sorted(seen) == [(replica, step) for replica in range(3) for step in (6, 19, 60)]
+    for seed, history in zip(STACK.seeds, histories, strict=True):
+        alone, _, _ = run(tmp_path / f"alone-{seed}", dataclasses.replace(SPEC, seeds=(seed,)))
+        for column in ("train_loss", "validation_loss"):
+            ours, theirs = (table.drop_nulls(column)[column].to_numpy() for table in (history, alone))
+            np.testing.assert_allclose(ours, theirs, rtol=1e-4)  # sums in another order, over sixty steps
+        assert history["flops"].equals(alone["flops"])
+
+
+def test_a_stacked_replica_does_not_depend_on_the_others(tmp_path: Path) -> None:
+    train_all([tmp_path / str(seed) for seed in STACK.seeds], STACK)
+    train_all([tmp_path / "6-alone"], dataclasses.replace(STACK, seeds=(6,)))
+    assert weights(tmp_path / "6-alone") == weights(tmp_path / "6")
+
+
+@pytest.mark.parametrize("stop_at", [6, 7, 40])
+def test_an_interrupted_stack_ends_with_the_same_bits(tmp_path: Path, stop_at: int) -> None:
+    whole, broken = ([tmp_path / kind / str(seed) for seed in STACK.seeds] for kind in ("whole", "broken"))
+    train_all(whole, STACK)
+    with pytest.raises(Interrupted):
+        train_all(broken, STACK, stop_at)
+    train_all(broken, STACK)
+    assert [weights(folder) for folder in broken] == [weights(folder) for folder in whole]
+
+
+def test_one_that_diverges_leaves_the_others_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folders = [tmp_path / str(seed) for seed in STACK.seeds]
+    train_all(folders, STACK)
+    step = Stack.step
+
+    def poisoned(self: Stack, batch: Any, factor: float) -> torch.Tensor:
+        losses = step(self, batch, factor)
+        if factor < 1:  # the last phase: replica 1 breaks
+            with torch.no_grad():
+                next(self.network.parameters())[1] = float("nan")
+        return losses
+
+    monkeypatch.setattr(Stack, "step", poisoned)
+    broken = [tmp_path / "broken" / str(seed) for seed in STACK.seeds]
+    _, seen, outcomes = train_all(broken, STACK)
+    assert [outcome.diverged is None for outcome in outcomes] == [True, False, True]
+    assert (1, 60) not in seen
+    assert [weights(broken[s]) == weights(folders[s]) for s in (0, 1, 2)] == [True, False, True]
+
+
+BRANCHES = dataclasses.replace(
+    STACK, schedule=dataclasses.replace(SPEC.schedule, branches=True, checkpoints=(20, 35, 60))
+)
+
+
+def test_a_branch_ends_where_a_run_of_its_own_would(tmp_path: Path) -> None:
+    histories, seen, _ = train_all([tmp_path / str(s) for s in STACK.seeds], BRANCHES)
+    assert sorted(seen) == [(replica, step) for replica in range(3) for step in (20, 35, 60)]
+    for end in (20, 35, 60):
+        schedule = Schedule(steps=end, warmup=0.05 * 60 / end, decay=0.3, checkpoints=(end,))
+        train_all([tmp_path / f"{end}-{s}" for s in STACK.seeds], dataclasses.replace(STACK, schedule=schedule))
+        for s in STACK.seeds:
+            assert weights(tmp_path / str(s), end) == weights(tmp_path / f"{end}-{s}", end)
+            own = pl.read_parquet(tmp_path / f"{end}-{s}" / "history.parquet").tail(1)
+            branch = histories[STACK.seeds.index(s)].filter(pl.col("step") == end).drop_nulls("validation_loss")
+            same = ["tokens", "flops", "validation_loss", "learning_rate"]
+            assert branch.select(same).equals(own.select(same))
+    spent = histories[0]["flops_spent"].max() / histories[0]["flops"].max()
+    assert spent == pytest.approx(BRANCHES.schedule.computed_steps / 60)
+    assert BRANCHES.schedule.computed_steps == 42 + 6 + 10 + 18 < 20 + 35 + 60
+
+
+@pytest.mark.parametrize("stop_at", [14, 16, 20, 21, 33, 60, 75])
+def test_interrupted_branches_end_with_the_same_bits(tmp_path: Path, stop_at: int) -> None:
+    whole, broken = ([tmp_path / kind / str(seed) for seed in STACK.seeds] for kind in ("whole", "broken"))
+    before, _, _ = train_all(whole, BRANCHES)
+    with pytest.raises(Interrupted):
+        train_all(broken, BRANCHES, stop_at)
+    after, _, _ = train_all(broken, BRANCHES)
+    for end in (20, 35, 60):
+        assert [weights(folder, end) for folder in broken] == [weights(folder, end) for folder in whole]
+    timeless = ["step", "tokens", "flops", "train_loss", "validation_loss"]
+    for a, b in zip(before, after, strict=True):
+        assert a.select(timeless).sort(timeless).equals(b.select(timeless).sort(timeless))
+
+
+def test_a_lost_branch_grows_again(tmp_path: Path) -> None:
+    folders = [tmp_path / str(seed) for seed in STACK.seeds]
+    train_all(folders, BRANCHES)
+    lost = [weights(folder, 20) for folder in folders]
+    shutil.rmtree(folders[1] / "checkpoints" / "000020")
+    train_all(folders, BRANCHES)
+    assert [weights(folder, 20) for folder in folders] == lost

@@ -5,12 +5,13 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emergence.training.schedule import BASE_WIDTH, checkpoint_steps, warmup_stable_decay, width_scale
+from emergence.training.schedule import BASE_WIDTH, Schedule, checkpoint_steps, width_scale
 
 
 @given(steps=st.integers(1, 5000), warmup=st.floats(0, 0.5), decay=st.floats(0, 0.5))
 def test_the_rate_rises_stays_and_falls(steps: int, warmup: float, decay: float) -> None:
-    factors = [warmup_stable_decay(step, steps, warmup, decay) for step in range(steps)]
+    schedule = Schedule(steps=steps, warmup=warmup, decay=decay, checkpoints=(steps,))
+    factors = [schedule.factor(step, steps) for step in range(steps)]
     assert all(0 < factor <= 1 for factor in factors)
     falling = round(decay * steps)
     rise, fall = factors[: max(1, round(warmup * steps))], factors[steps - falling :]
@@ -20,10 +21,14 @@ def test_the_rate_rises_stays_and_falls(steps: int, warmup: float, decay: float)
 
 
 def test_known_points_of_the_schedule() -> None:
-    assert warmup_stable_decay(0, 100, 0.1, 0.2) == 0.1
-    assert warmup_stable_decay(9, 100, 0.1, 0.2) == 1.0
-    assert warmup_stable_decay(79, 100, 0.1, 0.2) == 1.0
-    assert abs(warmup_stable_decay(99, 100, 0.1, 0.2) - (1 - (20 / 21) ** 0.5)) < 1e-12
+    schedule = Schedule(steps=100, warmup=0.1, decay=0.2, checkpoints=(50, 100))
+    assert schedule.factor(0, 100) == 0.1
+    assert schedule.factor(9, 100) == 1.0
+    assert schedule.factor(79, 100) == 1.0
+    assert abs(schedule.factor(99, 100) - (1 - (20 / 21) ** 0.5)) < 1e-12
+    assert schedule.factor(99, None) == 1.0
+    assert schedule.fork(50) == 40
+    assert schedule.computed_steps == 100
 
 
 @given(steps=st.integers(1, 10**6), checkpoints=st.integers(1, 50))

@@ -83,16 +83,16 @@ def mixture(tmp_path: Path) -> Mixture:
 
 
 def test_each_source_gives_its_share(mixture: Mixture) -> None:
-    from_text = [int((mixture.batch(step).supervised.sum(axis=1) == 32).sum()) for step in range(200)]
+    from_text = [int((mixture.draw(step).supervised.sum(axis=1) == 32).sum()) for step in range(200)]
     assert abs(sum(from_text) - 0.3 * 7 * 200) <= 1
     assert max(from_text) - min(from_text) <= 1
 
 
 def test_a_step_does_not_depend_on_the_steps_before(mixture: Mixture, tmp_path: Path) -> None:
-    late = mixture.batch(57)
+    late = mixture.draw(57)
     for step in (3, 90, 0):
-        mixture.batch(step)
-    again = mixture.batch(57)
+        mixture.draw(step)
+    again = mixture.draw(57)
     assert np.array_equal(late.inputs, again.inputs)
     assert np.array_equal(late.inputs[:, 1:], late.targets[:, :-1])
 

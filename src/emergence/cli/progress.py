@@ -69,7 +69,6 @@ class StudyProgress(Bar):
             transient=True,
         )
         self._flops: dict[str, float] = {}
-        self._steps = 1
         self._done: dict[str, float] = {}
         self._doing: dict[str, str] = {}
         self._total = 0
@@ -87,7 +86,6 @@ class StudyProgress(Bar):
 
     def _on_plan(self, event: dict[str, Any]) -> None:
         plan = event["plan"]
-        self._steps = plan.steps
         self._flops = {job.name: job.rung.flops for job in plan.jobs}
         smallest, largest = plan.rungs[0].config, plan.rungs[-1].config
         self._say(
@@ -105,17 +103,17 @@ class StudyProgress(Bar):
         self._task = self._bar.add_task("training", total=sum(self._flops.values()) or 1, doing="")
 
     def _on_training(self, event: dict[str, Any]) -> None:
-        name = event["job"]
-        self._done[name] = event["step"] / self._steps
+        name = event["run"]
+        self._done[name] = event["share"]
         self._doing[name] = f"{name} loss {event['loss']:.2f}"
         self._update()
 
     def _on_evaluating(self, event: dict[str, Any]) -> None:
-        self._doing[event["job"]] = f"{event['job']} evaluating"
+        self._doing[event["run"]] = f"{event['run']} evaluating"
         self._update()
 
     def _on_finished(self, event: dict[str, Any]) -> None:
-        name = event["job"]
+        name = event["run"]
         self._done[name] = 1.0
         self._doing.pop(name, None)
         self._finished += 1

@@ -34,6 +34,9 @@ def listing(what: str) -> dict[str, str]:
 
 def plan_document(plan: Plan) -> dict[str, Any]:
     """Return a plan as plain values."""
+    from emergence.study.packing import lay_out
+
+    layout = lay_out(plan)
     return {
         "study": plan.study.name,
         "tokens": plan.tokens,
@@ -42,8 +45,9 @@ def plan_document(plan: Plan) -> dict[str, Any]:
         "workers": plan.workers,
         "checkpoints": list(plan.checkpoint_steps),
         "sources": plan.sources,
-        "flops": sum(job.rung.flops for job in plan.jobs),
-        "seconds": plan.seconds(),
+        "flops": plan.flops,
+        "seconds": layout.seconds,
+        "steps_computed": plan.schedule.computed_steps,
         "rungs": [
             {
                 "name": rung.name,
@@ -51,6 +55,7 @@ def plan_document(plan: Plan) -> dict[str, Any]:
                 "non_embedding_parameters": rung.config.non_embedding_parameters,
                 "shape": rung.config.to_dict(),
                 "flops": rung.flops,
+                "stack": layout.stacks[rung.name],
                 "memory_bytes": rung.memory,
             }
             for rung in plan.rungs
@@ -62,8 +67,11 @@ def plan_table(plan: Plan) -> list[RenderableType]:
     """Return a table of the rungs and a line on the whole."""
     from rich.table import Table
 
+    from emergence.study.packing import lay_out
+
+    layout = lay_out(plan)
     table = Table(title=plan.study.name, title_justify="left")
-    for column in ("rung", "parameters", "width", "depth", "FLOPs a run", "memory"):
+    for column in ("rung", "parameters", "width", "depth", "FLOPs a run", "memory", "stack"):
         table.add_column(column, justify="left" if column == "rung" else "right")
     for rung in plan.rungs:
         config = rung.config
@@ -74,13 +82,17 @@ def plan_table(plan: Plan) -> list[RenderableType]:
             str(config.depth),
             f"{rung.flops:.2g}",
             f"{rung.memory / 2**20:,.0f} MiB",
+            str(layout.stacks[rung.name]),
         )
-    total = sum(job.rung.flops for job in plan.jobs)
+    budgets = ""
+    if plan.schedule.branches:
+        ends = ", ".join(f"{step * plan.tokens // plan.steps:,}" for step in plan.checkpoint_steps)
+        budgets = f"; serves the budgets {ends} ({plan.flops_apart:.3g} FLOPs if each had a run of its own)"
     sources = ", ".join(f"{name} {share:.0%}" for name, share in plan.sources.items())
     return [
         table,
-        f"{len(plan.jobs)} runs of {plan.tokens:,} tokens ({plan.steps:,} steps; {sources}), {total:.3g} FLOPs, "
-        f"{plan.workers} side by side: about {_duration(plan.seconds())}",
+        f"{len(plan.jobs)} runs of {plan.tokens:,} tokens ({plan.steps:,} steps; {sources}), {plan.flops:.3g} FLOPs, "
+        f"{plan.workers} side by side: about {_duration(layout.seconds)}{budgets}",
     ]
 
 

@@ -85,9 +85,14 @@ class ModelSettings(Settings):
 
 
 class TrainingSettings(Settings):
-    """One setting for the whole ladder; ``learning_rate: auto`` follows the family's own rule."""
+    """One setting for the whole ladder; ``learning_rate: auto`` follows the family's own rule.
+
+    With ``budgets``, numbers of tokens below ``tokens``, every checkpoint stands for a whole training of that length: a
+    branch leaves the run and cools down (`training.schedule`). They take the place of ``checkpoints``.
+    """
 
     tokens: Annotated[float, Field(ge=1, le=1e18)]
+    budgets: tuple[Annotated[float, Field(ge=1)], ...] = ()
     batch_tokens: Count = 4096
     learning_rate: Annotated[float, Field(gt=0)] | Literal["auto"] = "auto"
     checkpoints: Annotated[int, Field(ge=1, le=200)] = 8
@@ -102,6 +107,21 @@ class TrainingSettings(Settings):
             raise ValueError(
                 f"warmup ({self.warmup:g}) and decay ({self.decay:g}) exceed the whole run; lower one of them"
             )
+        return self
+
+    @model_validator(mode="after")
+    def _budgets_fit(self) -> TrainingSettings:
+        if self.budgets and "checkpoints" in self.model_fields_set:
+            raise ValueError("budgets take the place of checkpoints; leave one of them out")
+        warm = self.warmup * self.tokens
+        for budget in self.budgets:
+            if budget > self.tokens:
+                raise ValueError(f"the budget of {budget:g} tokens exceeds tokens ({self.tokens:g}); raise tokens")
+            if budget * (1 - self.decay) < warm:
+                raise ValueError(
+                    f"the budget of {budget:g} tokens would cool down before the warmup of {warm:g} tokens is over; "
+                    "raise the budget or lower warmup"
+                )
         return self
 
 
@@ -160,9 +180,11 @@ class AnalysisSettings(Settings):
 
 
 class ExecutionSettings(Settings):
-    """Where the runs happen: ``workers`` single-threaded processes side by side."""
+    """Where the runs happen: ``workers`` single-threaded processes side by side, each with one run or with ``stack``
+    replicas of one rung below half a million parameters (auto: as a probe of the machine says)."""
 
     workers: Count | Literal["auto"] = "auto"
+    stack: Count | Literal["auto"] = "auto"
 
 
 class StudySettings(Settings):

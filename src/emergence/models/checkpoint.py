@@ -20,7 +20,15 @@ from emergence.models.family import FAMILIES, ModelConfig, build_network
 if TYPE_CHECKING:
     import torch
 
-__all__ = ["Checkpoint", "find_checkpoints", "load_network", "read_config", "save_checkpoint", "write_config"]
+__all__ = [
+    "Checkpoint",
+    "find_checkpoints",
+    "last_step",
+    "load_network",
+    "read_config",
+    "save_checkpoint",
+    "write_config",
+]
 
 WEIGHTS, OPTIMISER, STATE = "model.safetensors", "optimizer.safetensors", "state.json"
 
@@ -72,18 +80,21 @@ class Checkpoint:
 
 
 def save_checkpoint(
-    run: Path, step: int, weights: dict[str, torch.Tensor], optimiser: dict[str, torch.Tensor], state: dict[str, Any]
+    run: Path, step: int, weights: dict[str, torch.Tensor], optimiser: dict[str, torch.Tensor] | None
 ) -> Checkpoint:
-    """Write the checkpoint of ``step`` below the run's folder and return it."""
+    """Write the checkpoint of ``step`` below the run's folder and return it; without ``optimiser`` it can be evaluated
+    but not trained on."""
     from safetensors.torch import save_file
 
     folder = run / "checkpoints" / f"{step:06d}"
     files = {}
     for name, tensors in ((WEIGHTS, weights), (OPTIMISER, optimiser)):
+        if tensors is None:
+            continue
         with writing(folder / name) as temporary:
             save_file(tensors, temporary)
         files[name] = sha256(folder / name)
-    write_sealed(folder / STATE, {**state, "step": step, "files": files})
+    write_sealed(folder / STATE, {"step": step, "files": files})
     return Checkpoint(step, folder)
 
 
@@ -91,6 +102,11 @@ def find_checkpoints(run: Path) -> list[Checkpoint]:
     """Return the checkpoints of a run, earliest first; their content is not checked yet."""
     folders = [path.parent for path in (run / "checkpoints").glob("*/" + STATE) if path.parent.name.isdigit()]
     return sorted((Checkpoint(int(folder.name), folder) for folder in folders), key=lambda c: c.step)
+
+
+def last_step(run: Path) -> int:
+    """Return the step that a run has reached; 0 where it has no checkpoint."""
+    return max((int(path.parent.name) for path in run.glob("**/checkpoints/[0-9]*/" + STATE)), default=0)
 
 
 def write_config(run: Path, family: str, config: ModelConfig) -> None:

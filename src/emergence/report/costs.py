@@ -36,7 +36,7 @@ def run_cost(data: ReportData) -> RunCost | None:
     last = _last(data)
     if last is None:
         return None
-    return RunCost(last.height, _sum(last, "flops"), _sum(last, "seconds"))
+    return RunCost(last.height, _sum(last, "flops_spent"), _sum(last, "seconds"))
 
 
 def cost_table(data: ReportData, texts: Texts) -> CostTable | None:

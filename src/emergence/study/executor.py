@@ -12,13 +12,16 @@ import os
 import selectors
 import subprocess
 import sys
-from collections import deque
 from collections.abc import Callable, Sequence
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
-__all__ = ["WorkerError", "execute"]
+import psutil
+
+__all__ = ["WorkerError", "Workers"]
 
 ATTEMPTS = 3  # of one job, before a worker that keeps dying ends the study
+MEMORY_SHARE = 0.8  # of the machine, for all workers together
 
 
 class WorkerError(RuntimeError):
@@ -29,13 +32,16 @@ class _Worker:
     """One child process and the job it is on."""
 
     def __init__(self) -> None:
+        # glibc gives large blocks back at once by default, and a training step asks for the same ones again: the page
+        # faults cost 5 to 8 % of it.
+        memory = {"MALLOC_MMAP_THRESHOLD_": str(2**25), "MALLOC_TRIM_THRESHOLD_": str(2**30)}
         threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS", "RAYON_NUM_THREADS"), "1")
         paths = os.pathsep.join(path for path in sys.path if path)
         self.process = subprocess.Popen(
             [sys.executable, "-P", "-m", "emergence.study.worker"],  # -P: no code from the current folder
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            env={**os.environ, **threads, "PYTHONPATH": paths, "TOKENIZERS_PARALLELISM": "false"},
+            env={**os.environ, **threads, **memory, "PYTHONPATH": paths, "TOKENIZERS_PARALLELISM": "false"},
             start_new_session=True,  # Ctrl-C reaches the parent alone, which then stops the workers
         )
         self.job: dict[str, Any] | None = None
@@ -68,66 +74,112 @@ class _Worker:
                     pipe.close()
 
 
-def execute(jobs: Sequence[dict[str, Any]], workers: int, on_event: Callable[[dict[str, Any]], None]) -> None:
-    """Run every job, in order, on ``workers`` processes; ``on_event`` receives what they report.
+class Workers:
+    """Up to ``count`` processes and the jobs that wait for one; a context manager.
 
-    Raises WorkerError when a job fails or its worker dies three times; the other jobs are finished first.
+    The processes start at once, so that their imports go on beside whatever the caller still prepares.
     """
-    waiting = deque(jobs)
-    attempts: dict[str, int] = {}
-    faults: list[str] = []
-    selector = selectors.DefaultSelector()
-    active: list[_Worker] = []
-    try:
-        for _ in range(min(workers, len(waiting))):
-            _start(selector, active, waiting.popleft())
-        while active:
-            for key, _ in selector.select():
-                worker: _Worker = key.data
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._waiting: list[dict[str, Any]] = []
+        self._memory = MEMORY_SHARE * psutil.virtual_memory().total
+        self._selector = selectors.DefaultSelector()
+        self._active: list[_Worker] = []
+
+    def __enter__(self) -> Self:
+        while len(self._active) < self._count:
+            self._start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for worker in self._active:
+            worker.stop()
+        self._selector.close()
+
+    def measure(self, request: dict[str, Any]) -> float:
+        """Let an idle worker answer `study.packing.measure_here`."""
+        worker = self._active[0]
+        worker.give({"measure": request})
+        while (events := worker.events()) is not None:
+            if events:
+                return float(events[0]["seconds"])
+        raise WorkerError(
+            f"a worker ended before its work (exit status {worker.process.wait()}); is the memory enough?"
+        )
+
+    def execute(self, jobs: Sequence[dict[str, Any]], on_event: Callable[[dict[str, Any]], None]) -> None:
+        """Run every job, in order as far as the memory allows; ``on_event`` receives what they report.
+
+        A job whose ``memory`` (bytes) does not fit beside those that run waits until it does. Raises WorkerError when
+        a job fails or its worker dies three times; the other jobs are finished first.
+        """
+        self._waiting = list(jobs)
+        attempts: dict[str, int] = {}
+        faults: list[str] = []
+        for worker in self._active:
+            worker.job = None
+        self._fill()
+        while self._active:
+            for worker in [key.data for key, _ in self._selector.select()]:
                 assert worker.job is not None
-                assert worker.process.stdout is not None
+                name = worker.job["name"]
                 events = worker.events()
                 for event in events or []:
                     if event["event"] == "failed":
                         faults.append(f"{event['job']} failed: {event['reason']}")
                     on_event(event)
-                if events is not None:
-                    idle = any(event["event"] in ("finished", "failed") for event in events)
-                    if not idle:
-                        continue
-                    if waiting:
-                        worker.give(waiting.popleft())
-                        continue
-                else:
+                if events is None:
                     code = worker.process.wait()
-                    name = worker.job["name"]
                     attempts[name] = attempts.get(name, 0) + 1
                     if attempts[name] < ATTEMPTS:
                         on_event({"job": name, "event": "killed", "code": code})
-                        waiting.appendleft(worker.job)
+                        self._waiting.insert(0, worker.job)
                     else:
                         faults.append(
                             f"{name}: its worker died {ATTEMPTS} times (exit status {code}); is the memory enough?"
                         )
-                selector.unregister(worker.process.stdout)
-                worker.stop()
-                active.remove(worker)
-                if waiting:
-                    _start(selector, active, waiting.popleft())
-    finally:
-        for worker in active:
-            worker.stop()
-        selector.close()
-    if faults:
-        others = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
-        raise WorkerError(
-            f"{faults[0]}{others}; what else was asked for is finished, tracebacks are in models/*/failure.txt"
-        )
+                    self._end(worker)
+                elif any(event["event"] in ("done", "failed") for event in events):
+                    worker.job = None
+            self._fill()
+        if faults:
+            others = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+            raise WorkerError(
+                f"{faults[0]}{others}; what else was asked for is finished, tracebacks are in models/*/failure.txt"
+            )
 
+    def _fill(self) -> None:
+        """Give every idle worker the first job that fits into the memory, start workers as far as they may, and end
+        those that nothing is left for."""
+        for worker in [worker for worker in self._active if worker.job is None]:
+            job = self._next()
+            if job is None:
+                self._end(worker)
+            else:
+                worker.give(job)
+        while len(self._active) < self._count and (job := self._next()) is not None:
+            self._start().give(job)
 
-def _start(selector: selectors.BaseSelector, active: list[_Worker], job: dict[str, Any]) -> None:
-    worker = _Worker()
-    assert worker.process.stdout is not None
-    selector.register(worker.process.stdout, selectors.EVENT_READ, worker)
-    active.append(worker)
-    worker.give(job)
+    def _next(self) -> dict[str, Any] | None:
+        """Return the first waiting job that fits beside those that run; any fits alone."""
+        busy = [worker.job for worker in self._active if worker.job is not None]
+        free = self._memory - sum(job["memory"] for job in busy)
+        fitting = (index for index, job in enumerate(self._waiting) if job["memory"] <= free or not busy)
+        index = next(fitting, None)
+        return None if index is None else self._waiting.pop(index)
+
+    def _start(self) -> _Worker:
+        worker = _Worker()
+        assert worker.process.stdout is not None
+        self._selector.register(worker.process.stdout, selectors.EVENT_READ, worker)
+        self._active.append(worker)
+        return worker
+
+    def _end(self, worker: _Worker) -> None:
+        assert worker.process.stdout is not None
+        self._selector.unregister(worker.process.stdout)
+        worker.stop()
+        self._active.remove(worker)

@@ -35,8 +35,8 @@ def gather(plan: Plan, folder: StudyFolder) -> Gathered:
         history_file = folder.run(job.name) / "history.parquet"
         if not history_file.exists():
             continue
-        notes += _identical(folder, job)
         if outcome["status"] != "diverged":
+            notes += _identical(folder, job)
             scores.append(_scores(plan, folder, job, pl.read_parquet(history_file, glob=False)))
     if not scores:
         raise UserError("every run diverged; lower training.learning_rate and choose another folder with --out")
@@ -52,7 +52,9 @@ def _scores(plan: Plan, folder: StudyFolder, job: Job, history: pl.DataFrame) ->
         [pl.read_parquet(folder.records(job.name, step), glob=False) for step in plan.checkpoint_steps],
         how="diagonal_relaxed",
     )
-    places = history.select("step", "tokens", "flops", pl.col("validation_loss").alias("loss"))
+    places = history.drop_nulls("validation_loss").select(
+        "step", "tokens", "flops", pl.col("validation_loss").alias("loss")
+    )
     return (
         score_records(records, plan.tasks)
         .join(places, on="step", how="left")

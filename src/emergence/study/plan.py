@@ -11,16 +11,15 @@ import psutil
 
 from emergence.core.errors import UserError
 from emergence.core.seeds import derive_seed
-from emergence.core.settings import StudySettings
+from emergence.core.settings import StudySettings, TrainingSettings
 from emergence.models.family import ladder
 from emergence.tasks.catalogue import make_task
 from emergence.tasks.task import Task, TaskContext
 from emergence.text import Corpus, Tokenizer, build_tokenizer, read_corpus, split_corpus
-from emergence.training.schedule import BASE_LEARNING_RATE, checkpoint_steps
+from emergence.training.schedule import BASE_LEARNING_RATE, Schedule, checkpoint_steps
 
 __all__ = ["Job", "Plan", "Rung", "Texts", "make_plan"]
 
-TIMED_STEP_FLOPS = 1e11  # a step that takes a few seconds at most
 LONGEST_TOKEN = 20  # characters; the mean over a text stays below
 WORKER_BYTES = 400 * 2**20  # a process with torch loaded and nothing done
 
@@ -90,24 +89,31 @@ class Plan:
         """Training tokens of every run."""
         return self.steps * self.batch_rows * self.study.model.context
 
-    def seconds(self) -> float:
-        """Estimate the wall-clock time of training by timing single steps here; this imports torch.
+    @property
+    def flops(self) -> float:
+        """FLOPs of all training."""
+        return sum(job.rung.flops for job in self.jobs) * self.schedule.computed_steps / self.steps
 
-        Rungs too large to time in a moment are scaled up from the largest timed one by their FLOPs.
-        """
-        from emergence.training.machine import step_seconds
+    @property
+    def flops_apart(self) -> float:
+        """FLOPs of all training if every budget had a run of its own."""
+        return sum(job.rung.flops for job in self.jobs) * sum(self.checkpoint_steps) / self.steps
 
-        total, per_flop = 0.0, 0.0
-        for rung in self.rungs:
-            if not per_flop or rung.flops / self.steps < TIMED_STEP_FLOPS:
-                seconds = self.steps * step_seconds(self.study.model.family, rung.config, self.batch_rows)
-                per_flop = seconds / rung.flops
-            total += rung.flops * per_flop * self.study.replicas
-        return total / self.workers
+    @property
+    def schedule(self) -> Schedule:
+        """The learning rate of every run and its checkpoints."""
+        training = self.study.training
+        return Schedule(
+            steps=self.steps,
+            warmup=training.warmup,
+            decay=training.decay,
+            checkpoints=self.checkpoint_steps,
+            branches=bool(training.budgets),
+        )
 
-    def seed_of(self, job: Job) -> int:
-        """Return the seed of a run. Replica k of every rung shares it, so that rungs see the same data."""
-        return derive_seed(self.study.seed, "replica", job.seed)
+    def seed_of(self, replica: int) -> int:
+        """Return the seed of a replica. All rungs share it, so that they see the same data."""
+        return derive_seed(self.study.seed, "replica", replica)
 
 
 def make_plan(study: StudySettings) -> Plan:
@@ -139,7 +145,7 @@ def make_plan(study: StudySettings) -> Plan:
         steps=steps,
         batch_rows=batch_rows,
         learning_rate=BASE_LEARNING_RATE if training.learning_rate == "auto" else training.learning_rate,
-        checkpoint_steps=tuple(checkpoint_steps(steps, training.checkpoints)),
+        checkpoint_steps=_checkpoints(training, steps, batch_rows * context),
         sources=_sources(study, tasks),
         workers=_workers(study, rungs),
     )
@@ -211,7 +217,7 @@ def _run_bytes(config: Any, batch_tokens: int) -> float:
 
 
 def _workers(study: StudySettings, rungs: list[Rung]) -> int:
-    """Return how many runs go side by side: one per core, as far as the memory reaches."""
+    """Return how many processes go side by side: one per core."""
     total = psutil.virtual_memory().total
     largest = max(rung.memory for rung in rungs)
     if largest > total:
@@ -222,4 +228,11 @@ def _workers(study: StudySettings, rungs: list[Rung]) -> int:
         )
     asked = study.execution.workers
     cores = len(os.sched_getaffinity(0)) if asked == "auto" else asked
-    return max(1, min(cores, int(0.8 * total / largest) or 1, len(rungs) * study.replicas))
+    return max(1, min(cores, len(rungs) * study.replicas))
+
+
+def _checkpoints(training: TrainingSettings, steps: int, step_tokens: int) -> tuple[int, ...]:
+    """Return the steps at which every run is evaluated, its end among them."""
+    if not training.budgets:
+        return tuple(checkpoint_steps(steps, training.checkpoints))
+    return tuple(sorted({max(1, round(budget / step_tokens)) for budget in training.budgets} | {steps}))

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -17,11 +18,12 @@ import polars as pl
 
 from emergence.core.settings import StudySettings
 from emergence.core.store import DamagedFileError, read_sealed
-from emergence.models.checkpoint import find_checkpoints
-from emergence.study.executor import execute
+from emergence.models.checkpoint import find_checkpoints, last_step
+from emergence.study.executor import Workers
 from emergence.study.findings import Findings, ask_forecasts, find, read_forecasts, with_earlier, write_findings
 from emergence.study.folder import StudyFolder, open_folder
 from emergence.study.gather import gather
+from emergence.study.packing import Group, group_jobs, lay_out
 from emergence.study.plan import Job, Plan, make_plan
 from emergence.study.prepare import prepare
 
@@ -41,8 +43,10 @@ def run_study(study: StudySettings, path: Path, progress: Progress = lambda even
     with open_folder(path, study, {job.name: job.rung.config.to_dict() for job in plan.jobs}) as folder:
         progress({"event": "plan", "plan": plan})
         earlier = read_forecasts(path / "forecasts.json")
-        prepare(plan, folder)
-        _run_jobs(plan, folder, progress)
+        jobs = _unfinished(plan, folder)
+        with Workers(min(plan.workers, len(jobs))) as workers:
+            prepare(plan, folder)
+            _run_jobs(plan, folder, jobs, workers, progress)
         progress({"event": "judging", "doing": "gathering the scores"})
         gathered = gather(plan, folder)
         findings = _find(study, gathered.scores, progress)
@@ -66,26 +70,31 @@ def _find(study: StudySettings, scores: pl.DataFrame, progress: Progress) -> Fin
     )
 
 
-def _run_jobs(plan: Plan, folder: StudyFolder, progress: Progress) -> None:
-    """Train and evaluate whatever is not finished yet."""
-    jobs = []
-    for job in plan.jobs:
-        if not _finished(plan, folder, job):
-            folder.forget(folder.run(job.name), folder.path / "records" / f"{job.name}-")
-            jobs.append(job)
+def _unfinished(plan: Plan, folder: StudyFolder) -> list[Job]:
+    """Return the runs that are still to be done, or to be done further."""
+    jobs = [job for job in plan.jobs if not _finished(plan, folder, job)]
+    for job in jobs:
+        folder.forget(folder.run(job.name), folder.path / "records" / f"{job.name}-")
     folder.save()
+    return jobs
+
+
+def _run_jobs(plan: Plan, folder: StudyFolder, jobs: list[Job], workers: Workers, progress: Progress) -> None:
+    """Train and evaluate what is not finished yet, replicas of small rungs together."""
     started = time.monotonic()
 
     def on_event(event: dict[str, Any]) -> None:
         if event["event"] == "finished":
-            _record(folder, event["job"])
+            _record(folder, event["run"])
         if event["event"] == "killed":
             folder.note(f"the worker of {event['job']} died (exit status {event['code']}) and was replaced")
         progress(event)
 
     progress({"event": "jobs", "waiting": [job.name for job in jobs], "total": len(plan.jobs)})
+    begun = {job.name: last_step(folder.run(job.name)) for job in jobs}
     try:
-        execute([describe(plan, folder, job) for job in jobs], plan.workers, on_event)
+        groups = group_jobs(jobs, lay_out(plan, workers.measure).stacks, begun) if jobs else []
+        workers.execute([describe(plan, folder, group) for group in groups], on_event)
     finally:
         folder.manifest["seconds"] = folder.manifest.get("seconds", 0.0) + time.monotonic() - started
         folder.save()
@@ -134,30 +143,30 @@ def _check_contents(plan: Plan, folder: StudyFolder, job: Job) -> None:
             table.unlink()
 
 
-def describe(plan: Plan, folder: StudyFolder, job: Job) -> dict[str, Any]:
-    """Return a run as plain values, for the worker that will do it."""
+def describe(plan: Plan, folder: StudyFolder, group: Group) -> dict[str, Any]:
+    """Return the runs of a group as plain values, for the worker that will do them."""
     study, training = plan.study, plan.study.training
     return {
-        "name": job.name,
+        "name": group.name,
+        "memory": group.memory,
         "folder": str(folder.path.resolve()),
-        "rung": job.rung.name,
-        "replica": job.seed,
+        "rung": group.rung.name,
+        "runs": group.runs,
+        "replicas": list(group.seeds),
         "study_seed": study.seed,
-        "family": study.model.family,
-        "config": job.rung.config.to_dict(),
         "sources": plan.sources,
+        "batch_rows": plan.batch_rows,
         "tasks": {task.name: task.options for task in study.tasks},
         "shots": list(study.evaluation.shots),
         "examples": study.evaluation.examples,
         "spec": {
-            "seed": plan.seed_of(job),
-            "steps": plan.steps,
-            "batch_rows": plan.batch_rows,
+            "family": study.model.family,
+            "config": group.rung.config.to_dict(),
+            "seeds": [plan.seed_of(seed) for seed in group.seeds],
+            "stacked": group.stacked,
             "learning_rate": plan.learning_rate,
             "weight_decay": training.weight_decay,
-            "warmup": training.warmup,
-            "decay": training.decay,
             "clip": training.clip,
-            "checkpoint_steps": list(plan.checkpoint_steps),
+            "schedule": asdict(plan.schedule),
         },
     }

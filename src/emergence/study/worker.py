@@ -13,71 +13,67 @@ import queue
 import sys
 import threading
 import traceback
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from emergence.core.store import write_bytes, write_sealed
+from emergence.study.packing import measure_here
 
-__all__ = ["run_job"]
+__all__ = ["run_group"]
 
 Report = Callable[[dict[str, Any]], None]
 
 
-def run_job(job: dict[str, Any], report: Report) -> dict[str, Any]:
-    """Train one replica, evaluate every checkpoint, and return ``{"status", "notes"}``.
+def run_group(job: dict[str, Any], report: Report) -> None:
+    """Train the replicas of a group, evaluate every checkpoint, and leave an ``outcome.json`` for each.
 
     ``job`` is what `emergence.study.run.describe` writes. ``report`` receives progress events.
     """
-    import torch
-
     from emergence.models.checkpoint import find_checkpoints, load_network, write_config
     from emergence.models.family import FAMILIES
     from emergence.study.asking import Examiner
     from emergence.study.prepare import open_mixture
     from emergence.text import Tokenizer
-    from emergence.training.loop import DivergedError, RunSpec, train
+    from emergence.training.loop import RunSpec, train
+    from emergence.training.schedule import Schedule
 
-    torch.set_num_threads(1)
-    torch.use_deterministic_algorithms(True)
     folder = Path(job["folder"])
-    run = folder / "models" / job["name"]
-    config = FAMILIES.load(job["family"]).config_from(job["config"])
-    write_config(run, job["family"], config)
-    Tokenizer.load(folder / "data" / "tokenizer.json").save(run / "tokenizer.json")
-    spec = RunSpec(
-        **{
-            **job["spec"],
-            "family": job["family"],
-            "config": config,
-            "checkpoint_steps": tuple(job["spec"]["checkpoint_steps"]),
-        }
-    )
-    mixture = open_mixture(folder / "data", job["sources"], config.context, spec.batch_rows, spec.seed)
+    values = job["spec"]
+    config = FAMILIES.load(values["family"]).config_from(values["config"])
+    schedule = Schedule(**{**values["schedule"], "checkpoints": tuple(values["schedule"]["checkpoints"])})
+    spec = RunSpec(**{**values, "config": config, "seeds": tuple(values["seeds"]), "schedule": schedule})
+    tokenizer = Tokenizer.load(folder / "data" / "tokenizer.json")
     examiner = Examiner(job)
+    runs = [folder / "models" / name for name in job["runs"]]
+    examiners = [examiner.of(name, replica) for name, replica in zip(job["runs"], job["replicas"], strict=True)]
+    for run, own in zip(runs, examiners, strict=True):
+        write_config(run, spec.family, config)
+        tokenizer.save(run / "tokenizer.json")
+        own.forget_unreachable(run, schedule.checkpoints)
+    data = [open_mixture(folder / "data", job["sources"], config.context, job["batch_rows"], s) for s in spec.seeds]
 
-    def at_checkpoint(network: Any, step: int) -> None:
-        report({"event": "evaluating", "step": step})
-        examiner.examine(network, step)
+    def at_checkpoint(replica: int, network: Any, step: int) -> None:
+        report({"event": "evaluating", "run": job["runs"][replica], "step": step})
+        examiners[replica].examine(network, step)
 
-    def progress(step: int, loss: float) -> None:
-        report({"event": "training", "step": step, "loss": loss})
+    def progress(share: float, losses: Sequence[float]) -> None:
+        for name, loss in zip(job["runs"], losses, strict=True):
+            report({"event": "training", "run": name, "share": share, "loss": loss})
 
-    status = "done"
-    notes: list[str] = []
-    try:
-        examiner.forget_unreachable(run, spec.checkpoint_steps)
-        notes += train(spec, mixture, run, at_checkpoint=at_checkpoint, progress=progress).notes
-    except DivergedError as fault:
-        status = "diverged"
-        notes.append(f"{job['name']} diverged: {fault}")
-    for checkpoint in find_checkpoints(run):
-        if checkpoint.step in spec.checkpoint_steps and examiner.lacks(checkpoint.step):
-            at_checkpoint(load_network(run, checkpoint.step)[0], checkpoint.step)
-    (run / "failure.txt").unlink(missing_ok=True)
-    outcome = {"status": status, "notes": notes}
-    write_sealed(run / "outcome.json", outcome)
-    return outcome
+    outcomes = train(spec, data, runs, at_checkpoint=at_checkpoint, progress=progress)
+    for replica, (name, run, outcome) in enumerate(zip(job["runs"], runs, outcomes, strict=True)):
+        notes = list(outcome.notes)
+        if outcome.diverged is not None:
+            notes.append(f"{name} diverged: {outcome.diverged}")
+        else:
+            for checkpoint in find_checkpoints(run):
+                if checkpoint.step in schedule.checkpoints and examiners[replica].lacks(checkpoint.step):
+                    at_checkpoint(replica, load_network(run, checkpoint.step)[0], checkpoint.step)
+        (run / "failure.txt").unlink(missing_ok=True)
+        status = "done" if outcome.diverged is None else "diverged"
+        write_sealed(run / "outcome.json", {"status": status, "notes": notes})
+        report({"event": "finished", "run": name, "status": status})
 
 
 def main() -> None:
@@ -92,16 +88,25 @@ def main() -> None:
         os._exit(1)
 
     threading.Thread(target=listen, daemon=True).start()
+    import torch  # while the parent prepares the first job
+
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
     while True:
         job = jobs.get()
+        if "measure" in job:
+            events.write(json.dumps({"event": "measured", "seconds": measure_here(job["measure"])}) + "\n")
+            continue
 
         def report(event: dict[str, Any], name: str = job["name"]) -> None:
             events.write(json.dumps({"job": name, **event}) + "\n")
 
         try:
-            report({"event": "finished", **run_job(job, report)})
+            run_group(job, report)
+            report({"event": "done"})
         except BaseException as fault:
-            write_bytes(Path(job["folder"]) / "models" / job["name"] / "failure.txt", traceback.format_exc().encode())
+            for name in job["runs"]:
+                write_bytes(Path(job["folder"]) / "models" / name / "failure.txt", traceback.format_exc().encode())
             report({"event": "failed", "reason": f"{type(fault).__name__}: {fault}"})
 
 

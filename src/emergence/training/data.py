@@ -16,16 +16,21 @@ import numpy.typing as npt
 from emergence.core.seeds import stream
 from emergence.training.rows import Rows
 
-__all__ = ["Batch", "CorpusSource", "Mixture", "RowsSource", "Source"]
+__all__ = ["CorpusSource", "Draw", "Mixture", "RowsSource", "Source"]
 
 
 @dataclass(frozen=True)
-class Batch:
-    """Inputs and next tokens [B, T], and the mask of the positions that count."""
+class Draw:
+    """The rows of one step: inputs and next tokens [B, T], and the mask of the positions that count.
+
+    ``most`` bounds the number of these positions whatever the seed: stacked replicas are padded to it, so that the bits
+    of one do not depend on the others.
+    """
 
     inputs: npt.NDArray[np.int64]
     targets: npt.NDArray[np.int64]
     supervised: npt.NDArray[np.bool_]
+    most: int
 
 
 class Source(Protocol):
@@ -33,6 +38,7 @@ class Source(Protocol):
     stream."""
 
     name: str
+    most: int  # positions that count in a row
 
     def rows(self, first: int, n: int, seed: int) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
         """Return token rows [n, T + 1] and their masks [n, T]."""
@@ -46,6 +52,7 @@ class RowsSource:
 
     def __init__(self, name: str, train: Rows, held_out: Rows) -> None:
         self.name, self._train, self._held_out = name, train, held_out
+        self.most = int(train.supervised.sum(axis=1).max())
         self._orders: dict[tuple[int, int], npt.NDArray[np.int64]] = {}
 
     def _order(self, seed: int, epoch: int) -> npt.NDArray[np.int64]:
@@ -57,7 +64,13 @@ class RowsSource:
     def rows(self, first: int, n: int, seed: int) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
         """Return the next rows of the shuffled epochs."""
         size = len(self._train.tokens)
-        picks = [self._order(seed, k // size)[k % size] for k in range(first, first + n)]
+        numbers = np.arange(first, first + n)
+        picks = np.concatenate(
+            [
+                self._order(seed, epoch)[numbers[numbers // size == epoch] % size]
+                for epoch in range(first // size, (first + n - 1) // size + 1)
+            ]
+        )
         return self._train.tokens[picks], self._train.supervised[picks]
 
     def validation(self, limit: int) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
@@ -73,6 +86,7 @@ class CorpusSource:
 
     def __init__(self, train: npt.NDArray[Any], held_out: npt.NDArray[Any], context: int) -> None:
         self._train, self._held_out, self._context = train, held_out, context
+        self.most = context
 
     def _windows(self, tokens: npt.NDArray[Any], starts: npt.NDArray[np.int64]) -> npt.NDArray[Any]:
         windows: npt.NDArray[Any] = tokens[starts[:, None] + np.arange(self._context + 1)]
@@ -107,24 +121,25 @@ class Mixture:
         edges[-1] = rows
         return [after - before for before, after in itertools.pairwise(edges)]
 
-    def batch(self, step: int) -> Batch:
-        """Return the batch of step ``step``, counted from 0."""
-        tokens, masks = [], []
+    def draw(self, step: int) -> Draw:
+        """Return the rows of step ``step``, counted from 0."""
+        tokens, masks, most = [], [], 0
         for source, before, after in zip(self._sources, self._given(step), self._given(step + 1), strict=True):
             if after > before:
                 rows, mask = source.rows(before, after - before, self._seed)
                 tokens.append(rows)
                 masks.append(mask)
-        return _batch(np.concatenate(tokens), np.concatenate(masks))
+                most += (after - before) * source.most
+        return _draw(np.concatenate(tokens), np.concatenate(masks), most)
 
-    def validation(self, limit: int) -> list[tuple[str, float, Batch]]:
-        """Return the name, weight and held-out batch of every source."""
+    def validation(self, limit: int) -> list[tuple[str, float, Draw]]:
+        """Return the name, weight and held-out rows of every source."""
         return [
-            (source.name, weight, _batch(*source.validation(limit)))
+            (source.name, weight, _draw(*source.validation(limit), most=0))
             for source, weight in zip(self._sources, self._weights, strict=True)
         ]
 
 
-def _batch(tokens: npt.NDArray[Any], mask: npt.NDArray[np.bool_]) -> Batch:
+def _draw(tokens: npt.NDArray[Any], mask: npt.NDArray[np.bool_], most: int) -> Draw:
     ids = tokens.astype(np.int64)
-    return Batch(ids[:, :-1], ids[:, 1:], np.asarray(mask))
+    return Draw(ids[:, :-1], ids[:, 1:], np.asarray(mask), most)

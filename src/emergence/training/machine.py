@@ -5,11 +5,13 @@ from __future__ import annotations
 import functools
 import time
 
+import numpy as np
 import torch
-import torch.nn.functional as F
 
-from emergence.models.family import ModelConfig, build_network
-from emergence.training.optimiser import make_optimiser
+from emergence.models.family import ModelConfig
+from emergence.training.batch import collate
+from emergence.training.data import Draw
+from emergence.training.stack import Stack
 
 __all__ = ["peak_flops", "step_seconds"]
 
@@ -28,22 +30,26 @@ def peak_flops(size: int = 512, seconds: float = 0.15) -> float:
     return 2.0 * size**3 / best
 
 
-def step_seconds(family: str, config: ModelConfig, batch_rows: int) -> float:
-    """Return the seconds of one training step of a model on this machine, measured on two steps with one thread."""
+def step_seconds(
+    family: str, config: ModelConfig, batch_rows: int, *, stacked: bool, replicas: int = 1, seconds: float = 0.1
+) -> float:
+    """Return the seconds of one training step per replica on this machine with one thread.
+
+    The best of as many steps as fit into ``seconds`` counts, and of three at least, the first of which also allocates.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        network = build_network(family, config, torch.Generator().manual_seed(0))
-        optimiser = make_optimiser(network, width=config.width, learning_rate=1e-3, weight_decay=0.0)
-        ids_BT = torch.zeros(batch_rows, config.context, dtype=torch.long)
-        best = float("inf")
-        for _ in range(3):  # the first one also allocates
+        stack = Stack(family, config, range(replicas), learning_rate=1e-3, weight_decay=0.0, clip=1.0, stacked=stacked)
+        ids = np.random.default_rng(0).integers(0, config.vocabulary, (batch_rows, config.context + 1))
+        mask = np.ones((batch_rows, config.context), dtype=np.bool_)
+        batch = collate([Draw(ids[:, :-1], ids[:, 1:], mask, mask.size)] * replicas, stacked=stacked)
+        best, done, end = float("inf"), 0, time.perf_counter() + seconds
+        while done < 3 or time.perf_counter() < end:
             start = time.perf_counter()
-            optimiser.zero_grad()
-            logits = network(ids_BT)
-            F.cross_entropy(logits.flatten(0, 1), ids_BT.flatten()).backward()  # type: ignore[no-untyped-call]
-            optimiser.step()
+            stack.step(batch, 1.0)
             best = min(best, time.perf_counter() - start)
-        return best
+            done += 1
+        return best / replicas
     finally:
         torch.set_num_threads(threads)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import numpy as np
 
-__all__ = ["BASE_LEARNING_RATE", "BASE_WIDTH", "checkpoint_steps", "warmup_stable_decay", "width_scale"]
+__all__ = ["BASE_LEARNING_RATE", "BASE_WIDTH", "Schedule", "checkpoint_steps", "width_scale"]
 
 #: Learning rate at `BASE_WIDTH`, and that width; found by `python -m benchmarks width_transfer`.
 BASE_LEARNING_RATE = 0.006
@@ -25,19 +26,44 @@ def width_scale(width: int) -> float:
     return BASE_WIDTH / width
 
 
-def warmup_stable_decay(step: int, steps: int, warmup: float, decay: float) -> float:
-    """Return the factor on the learning rate at ``step`` (from 0) of ``steps``.
+@dataclass(frozen=True, kw_only=True)
+class Schedule:
+    """Warmup, stable, decay (Hu et al. 2024, arXiv 2404.06395), and the steps whose checkpoints are evaluated.
 
-    Linear over the first ``warmup`` share, constant, then falling over the last ``decay`` share as 1 - sqrt(x)
-    (Hu et al. 2024, arXiv 2404.06395; the shape of the fall after Haegele et al. 2024, arXiv 2405.18392).
+    The rate rises linearly over the first ``warmup`` share of ``steps``, stays, and falls over the last ``decay`` share
+    as 1 - sqrt(x) (Haegele et al. 2024, arXiv 2405.18392).
+
+    With ``branches`` every checkpoint is cooled down: the *trunk* keeps the constant rate, and for a checkpoint at step
+    s a branch leaves it at ``fork(s)`` and decays until s. It is then what a run of s steps alone would have been, and
+    the trunk serves all of them.
     """
-    rising = max(1, round(warmup * steps))
-    falling = round(decay * steps)
-    if step < rising:
-        return (step + 1) / rising
-    if step >= steps - falling:
-        return 1 - math.sqrt((step - (steps - falling) + 1) / (falling + 1))
-    return 1.0
+
+    steps: int
+    warmup: float
+    decay: float
+    checkpoints: tuple[int, ...]
+    branches: bool = False
+
+    def fork(self, end: int) -> int:
+        """Return the step at which the decay of a run of ``end`` steps begins."""
+        return end - round(self.decay * end)
+
+    def factor(self, step: int, end: int | None) -> float:
+        """Return the factor on the learning rate at ``step``, counted from 0, of a run of ``end`` steps; None: the
+        trunk."""
+        rising = max(1, round(self.warmup * self.steps))
+        if step < rising:
+            return (step + 1) / rising
+        if end is not None and step >= self.fork(end):
+            return 1 - math.sqrt((step - self.fork(end) + 1) / (end - self.fork(end) + 1))
+        return 1.0
+
+    @property
+    def computed_steps(self) -> int:
+        """Steps that are computed: the run, or the trunk and all of its branches."""
+        if not self.branches:
+            return self.steps
+        return self.fork(self.steps) + sum(end - self.fork(end) for end in self.checkpoints)
 
 
 def checkpoint_steps(steps: int, checkpoints: int) -> list[int]:

@@ -1,0 +1,92 @@
+"""What a run has read, computed and taken so far."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import numpy as np
+
+from emergence.models.family import ModelConfig
+from emergence.training.batch import Batch
+from emergence.training.machine import peak_flops
+
+__all__ = ["Clock"]
+
+
+class Clock:
+    """Tokens, FLOPs and seconds of S replicas; time spent on checkpoints and evaluation does not count.
+
+    ``tokens`` and ``flops`` are those of the model as it is. ``flops_spent`` and ``seconds`` grow with everything that
+    is computed, branches too; seconds are shared equally among stacked replicas, and the speed is that of all of them.
+    """
+
+    def __init__(self, config: ModelConfig, replicas: int) -> None:
+        self._config = config
+        self._tokens = 0.0
+        self._flops = np.zeros(replicas)
+        self._spent = np.zeros(replicas)
+        self._read = 0.0
+        self._seconds = 0.0
+        self._mark = (0.0, 0.0, 0.0)
+        self._peak = peak_flops()
+        self._since = time.monotonic()
+        self._fork: tuple[float, Any] | None = None
+
+    def restore(self, histories: list[list[dict[str, Any]]], step: int) -> None:
+        """Go on after ``step`` of the trunk as the histories say."""
+        trunk = [next(row for row in reversed(rows) if row["step"] == step) for rows in histories]
+        self._tokens = trunk[0]["tokens"]
+        self._flops = np.array([row["flops"] for row in trunk])
+        self._spent = np.array([max(row["flops_spent"] for row in rows) for rows in histories])
+        self._seconds = max(row["seconds"] for rows in histories for row in rows)
+        self._mark = (self._read, float(self._spent.sum()), self._seconds)
+
+    def count(self, batch: Batch) -> None:
+        """Add one training step: a forward pass, and a backward pass of twice its cost."""
+        length = batch.inputs.shape[-1]
+        self._tokens += batch.tokens
+        self._read += batch.tokens * len(self._flops)
+        for s, supervised in enumerate(batch.supervised):
+            flops = 3 * self._config.forward_flops(batch.tokens, length, supervised)
+            self._flops[s] += flops
+            self._spent[s] += flops
+
+    def branch(self) -> None:
+        """Remember the trunk's tokens and FLOPs."""
+        self._fork = (self._tokens, self._flops.copy())
+
+    def back(self) -> None:
+        """Return to the trunk; what the branch cost stays spent."""
+        assert self._fork is not None
+        self._tokens, self._flops = self._fork
+
+    def pause(self) -> None:
+        """Stop the clock."""
+        self._seconds += (time.monotonic() - self._since) / len(self._flops)
+
+    def resume(self) -> None:
+        """Start the clock again."""
+        self._since = time.monotonic()
+
+    def rows(self, step: int, losses: list[float], learning_rate: float) -> list[dict[str, Any]]:
+        """Return the history row of every replica at ``step``: totals, and the speed since the rows before."""
+        read, spent, seconds = self._mark
+        self._mark = (self._read, float(self._spent.sum()), self._seconds)
+        elapsed = max(self._seconds - seconds, 1e-9) * len(self._flops)
+        speed = (self._read - read) / elapsed
+        utilisation = (self._mark[1] - spent) / elapsed / self._peak
+        return [
+            {
+                "step": step,
+                "tokens": self._tokens,
+                "flops": float(flops),
+                "flops_spent": float(spent_here),
+                "train_loss": loss,
+                "learning_rate": learning_rate,
+                "seconds": self._seconds,
+                "tokens_per_second": speed,
+                "utilisation": utilisation,
+            }
+            for loss, flops, spent_here in zip(losses, self._flops, self._spent, strict=True)
+        ]

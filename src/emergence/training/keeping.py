@@ -1,0 +1,160 @@
+"""What a run leaves on the disk while it goes on, and where it goes on from.
+
+Checkpoints are written by a thread of their own, so that the next steps (or the evaluation) do not wait for the disk.
+A run with branches keeps the trunk's resume points in ``trunk/``; its checkpoints are the cooled ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import polars as pl
+import torch
+
+from emergence.core.store import DamagedFileError, writing
+from emergence.models.checkpoint import Checkpoint, find_checkpoints, save_checkpoint
+from emergence.training.schedule import Schedule
+from emergence.training.stack import Stack
+
+__all__ = ["Keeper"]
+
+History = list[dict[str, Any]]
+
+
+class Keeper:
+    """The folders of the replicas of one stack: histories, checkpoints and resume points. A context manager."""
+
+    def __init__(self, folders: Sequence[Path], schedule: Schedule) -> None:
+        self._folders, self._schedule = list(folders), schedule
+        self._resumable = [folder / "trunk" if schedule.branches else folder for folder in folders]
+        self.histories: list[History] = [[] for _ in folders]
+        self.notes: list[list[str]] = [[] for _ in folders]
+        self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoints")
+        self._writing: Future[None] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        try:
+            self.wait()
+        finally:
+            self._writer.shutdown()
+
+    def wait(self) -> None:
+        """Return once everything is on the disk; raise what went wrong there."""
+        pending, self._writing = self._writing, None
+        if pending is not None:
+            pending.result()
+
+    def resume(self, stack: Stack) -> int:
+        """Give the stack the last state that is sound in every folder and return its step; 0 where there is none.
+
+        Damaged checkpoints are deleted and named in the notes.
+        """
+        sound = [self._sound(s) for s in range(len(self._folders))]
+        limit = self._first_to_do()
+        common = {step for step in set.intersection(*map(set, sound)) if limit is None or step <= limit}
+        if not common:
+            return 0
+        step = max(common)
+        chosen = [found[step] for found in sound]
+        stack.restore(step, [c.weights() for c, _ in chosen], [m for _, m in chosen])
+        self.histories = [self._history(s, step) or [] for s in range(len(self._folders))]
+        return step
+
+    def _sound(self, s: int) -> dict[int, tuple[Checkpoint, dict[str, torch.Tensor]]]:
+        """Return the checkpoints of one replica that can be trained on, with the optimiser's state, by step."""
+        found = {}
+        for checkpoint in find_checkpoints(self._resumable[s]):
+            try:
+                checkpoint.state()
+                moments = checkpoint.optimiser()
+                if moments is not None:
+                    if self._history(s, checkpoint.step) is None:
+                        raise DamagedFileError(f"{self._folders[s] / 'history.parquet'} does not reach it")
+                    found[checkpoint.step] = (checkpoint, moments)
+            except (DamagedFileError, OSError, pl.exceptions.PolarsError) as error:
+                self.notes[s].append(f"a damaged checkpoint was passed over ({error})")
+                checkpoint.delete()
+        return found
+
+    def _history(self, s: int, step: int) -> History | None:
+        """Return the history of one replica up to ``step`` of the trunk; None where it does not have that step."""
+        table = pl.read_parquet(self._folders[s] / "history.parquet", glob=False)
+        if not self._schedule.branches:
+            table = table.filter(pl.col("step") <= step)
+            return table.to_dicts() if step in table["step"] else None
+        cooled = {checkpoint.step for checkpoint in find_checkpoints(self._folders[s])}
+        rows = table.to_dicts()
+        trunk = [row for row in rows if row.get("validation_loss") is None and row["step"] <= step]
+        branches = [row for row in rows if row.get("validation_loss") is not None and row["step"] in cooled]
+        return trunk + branches if any(row["step"] == step for row in trunk) else None
+
+    def _first_to_do(self) -> int | None:
+        """Return the fork of the first branch that is missing; None where there is none."""
+        missing = [end for end in self._schedule.checkpoints if not self.has(end)]
+        return min(map(self._schedule.fork, missing), default=None) if self._schedule.branches else None
+
+    def has(self, step: int) -> bool:
+        """Say whether every replica has the checkpoint of ``step``."""
+        return all(any(c.step == step for c in find_checkpoints(folder)) for folder in self._folders)
+
+    def branch_steps(self) -> int:
+        """Return the number of steps of all branches that are there."""
+        ends = self._schedule.checkpoints if self._schedule.branches else ()
+        return sum(end - self._schedule.fork(end) for end in ends if self.has(end))
+
+    def save(self, stack: Stack, step: int) -> None:
+        """Write a checkpoint that the run can go on from, and let go of what no resumption needs any more."""
+        self._write(stack, step, self._resumable, () if self._schedule.branches else self._schedule.checkpoints)
+
+    def save_cooled(self, stack: Stack, step: int) -> None:
+        """Write the end of a branch, which nothing goes on from."""
+        self._write(stack, step, self._folders, None)
+
+    def save_histories(self) -> None:
+        """Write the histories alone: what they end with is no state to go on from."""
+        self.wait()
+        for run, history in zip(self._folders, self.histories, strict=True):
+            _write_history(run, _frame(history))
+
+    def _write(self, stack: Stack, step: int, folders: list[Path], kept: tuple[int, ...] | None) -> None:
+        self.wait()
+        work = []
+        for s, folder in enumerate(folders):
+            moments = None if kept is None else stack.moments(s)
+            work.append((self._folders[s], folder, _frame(self.histories[s]), stack.weights(s), moments))
+
+        def write() -> None:
+            for run, folder, table, weights, moments in work:
+                _write_history(run, table)
+                save_checkpoint(folder, step, weights, moments)
+                if kept is not None:
+                    _thin(folder, step, kept)
+
+        self._writing = self._writer.submit(write)
+
+
+def _frame(history: History) -> pl.DataFrame:
+    return pl.DataFrame(history, infer_schema_length=None)
+
+
+def _write_history(run: Path, table: pl.DataFrame) -> None:
+    with writing(run / "history.parquet") as temporary:
+        table.write_parquet(temporary)
+
+
+def _thin(folder: Path, step: int, kept: tuple[int, ...]) -> None:
+    older = [checkpoint for checkpoint in find_checkpoints(folder) if checkpoint.step < step]
+    for checkpoint in older[:-1]:  # the one before the last stays whole: it is used should the last be damaged
+        if checkpoint.step in kept:
+            checkpoint.drop_optimiser()
+        else:
+            checkpoint.delete()
