@@ -7,6 +7,7 @@ what is compared are ratios of figures taken seconds apart.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.metadata
 import json
 import os
@@ -74,10 +75,13 @@ class Contestant:
 
     def __exit__(self, kind: type[BaseException] | None, fault: BaseException | None, at: TracebackType | None) -> None:
         assert self._process.stdin is not None
-        self._process.stdin.close()
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
         if kind is not None:
             self._process.kill()
         self._process.wait()
+        assert self._process.stdout is not None
+        self._process.stdout.close()
 
 
 def serve(prepare: Callable[[Answer], tuple[Answer, Callable[[Answer], Answer]]]) -> None:

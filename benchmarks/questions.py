@@ -58,14 +58,14 @@ def measure() -> Iterator[tuple[str, dict[str, Any]]]:
         yield LONG, compare(own, harness, Path(folder), "five_shot", LONG_ITEMS, batches["five_shot"], 1)
 
 
-def enter(stack: ExitStack, folder: Path, items: int) -> tuple[Contestant, Contestant]:
-    """Write the items and start both contestants; the harness reads the model that ours writes."""
+def enter(stack: ExitStack, folder: Path, items: int, peer: str = "harness") -> tuple[Contestant, Contestant]:
+    """Write the items and start both contestants; the peer reads the model that ours writes."""
     for name in SETS:
         write_items(folder, name, items)
     threads = len(os.sched_getaffinity(0))
     options = {**MODEL, "folder": str(folder)}
     own = stack.enter_context(Contestant("benchmarks.own.questions", options, threads=threads))
-    return own, stack.enter_context(Contestant("benchmarks.peers.harness", options, threads=threads))
+    return own, stack.enter_context(Contestant(f"benchmarks.peers.{peer}", options, threads=threads))
 
 
 def best_batch(harness: Contestant, folder: Path, name: str, items: int, batches: tuple[int, ...]) -> int:
@@ -96,7 +96,7 @@ def compare(
 
     def ask_harness() -> float:
         reply = harness.ask(set=name, items=items, batch=batch, answers=str(files["harness"]))
-        whole.append(reply["seconds"])
+        whole.append(float(reply["seconds"]))
         return float(reply["model_seconds"])
 
     ask_own()

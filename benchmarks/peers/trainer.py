@@ -21,6 +21,7 @@ from transformers import (
 )
 
 from benchmarks.contest import serve
+from benchmarks.peers.llama import llama_settings
 from emergence.models.gpt import size_for
 
 UNCOUNTED_STEPS = 2  # of a window: they allocate
@@ -58,25 +59,10 @@ class Stopwatch(TrainerCallback):
         control.should_training_stop = self.elapsed > self._seconds
 
 
-def llama_config(size: float, vocabulary: int, context: int) -> LlamaConfig:
-    """Return the configuration of the network that our ladder has at this size."""
-    own = size_for(size, vocabulary, context)
-    return LlamaConfig(
-        vocab_size=own.vocabulary,
-        hidden_size=own.width,
-        intermediate_size=own.feed_forward,
-        num_hidden_layers=own.depth,
-        num_attention_heads=own.heads,
-        head_dim=own.head_width,
-        max_position_embeddings=own.context,
-        tie_word_embeddings=False,
-    )
-
-
 def prepare(options: dict[str, Any]) -> tuple[dict[str, Any], Any]:
     """Train for a moment, which is the start-up; each question is then one more replica, for ``seconds``."""
     set_seed(0)
-    config = llama_config(options["size"], options["vocabulary"], options["context"])
+    config = LlamaConfig(**llama_settings(size_for(options["size"], options["vocabulary"], options["context"])))
     data = RandomIds(20_000, options["context"], options["vocabulary"])
 
     def train(question: dict[str, Any]) -> dict[str, Any]:
