@@ -96,7 +96,13 @@ def study(
                     "params": float(params),
                 }
                 history.append(
-                    {**where, "flops": flops, "train_loss": loss - 0.02 + rng.normal(0, 0.02), "validation_loss": loss}
+                    {
+                        **where,
+                        "flops": flops,
+                        "flops_spent": flops,
+                        "train_loss": loss - 0.02 + rng.normal(0, 0.02),
+                        "validation_loss": loss,
+                    }
                 )
                 for index, task in enumerate(tasks):
                     chance = 1 / (
