@@ -99,12 +99,13 @@ def prepare(options: dict[str, Any]) -> tuple[dict[str, Any], Any]:
     torch.manual_seed(0)
     own = size_for(options["size"], options["vocabulary"], options["context"])
     rows, context = options["rows"], options["context"]
-    folder = tempfile.TemporaryDirectory()  # deleted with this process
-    file = Path(folder.name) / "train.bin"
-    np.random.default_rng(0).integers(0, options["vocabulary"], 1_000_000).astype(np.uint16).tofile(file)
+    folder = tempfile.TemporaryDirectory()  # deleted with the last function that names it
+    np.random.default_rng(0).integers(0, options["vocabulary"], 1_000_000).astype(np.uint16).tofile(
+        Path(folder.name) / "train.bin"
+    )
 
     def draw() -> tuple[torch.Tensor, torch.Tensor]:
-        data = np.memmap(file, dtype=np.uint16, mode="r")
+        data = np.memmap(Path(folder.name) / "train.bin", dtype=np.uint16, mode="r")
         starts = torch.randint(len(data) - context, (rows,)).tolist()
         x = torch.stack([torch.from_numpy(data[i : i + context].astype(np.int64)) for i in starts])
         y = torch.stack([torch.from_numpy(data[i + 1 : i + 1 + context].astype(np.int64)) for i in starts])
@@ -133,7 +134,7 @@ def prepare(options: dict[str, Any]) -> tuple[dict[str, Any], Any]:
                 return {"tokens_per_second": (step - UNCOUNTED_STEPS) * rows * context / (now - start)}
 
     train({"seconds": 0.0})
-    return {"threads": torch.get_num_threads(), "data": folder.name}, train
+    return {"threads": torch.get_num_threads()}, train
 
 
 if __name__ == "__main__":
