@@ -19,7 +19,7 @@ __all__ = ["decode", "tokens_at_once"]
 
 CACHE_BYTES = 2**28
 LOGITS_AT_ONCE = 2**22
-STEP_TOKENS = 16  # what a forward pass costs beside its tokens, in tokens
+STEP_TOKENS = 32  # what a forward pass costs beside its tokens, in tokens
 REFILL = 1 / 4  # share of rows that have to be free before waiting texts take their place
 
 Pick = Callable[[torch.Tensor], torch.Tensor]
@@ -65,7 +65,7 @@ def decode(
     texts = [_Text(list(prompt[-context:]), limit) for prompt, limit in zip(prompts, limits, strict=True)]
     # The last token of a prompt is read in the prompt's own row, where it predicts the first token of the answer.
     sequences = Sequences([text.ids[:-1] for text in texts])
-    worth = STEP_TOKENS * (max(limits, default=0) + 2 * STEP_TOKENS)
+    worth = STEP_TOKENS * (max(limits, default=0) + 16)  # a group of its own needs passes of its own
     outermost = group(prefix_tree(sequences), worth=worth, branching=0)
     overgrown: list[_Text] = []
     for prefix, read, members in _shared(network, outermost, sequences, None):

@@ -127,20 +127,30 @@ def group(root: Node, *, worth: int, branching: int) -> Group:
     the node saves enough of reading it for each child; what stands above the node and was not read once is read by each
     row anew. With ``branching`` 0 every row is one path.
     """
+    rows: dict[Node, int] = {}  # of a node and all below, if nothing above it is shared
+    for node in reversed(list(root.walk())):
+        packed = _is_row(node, node.start, branching)
+        rows[node] = 1 if packed else sum(rows[child] for child in node.children) + bool(node.ends)
     outermost = Group(0, 0, 0, root.ends)
     stack = [(root, outermost)]
     while stack:
         node, into = stack.pop()
-        beside = node.size - node.height
-        saved = (node.stop - into.stop) * (len(node.children) - 1)
-        if node is not root and (not beside or (beside <= branching and saved >= node.size * LEAST_SAVED)):
+        if node is not root and _is_row(node, into.stop, branching):
             into.rows.append(node)
             continue
-        if saved >= max(1, worth):
+        if node is not root and (node.stop - into.stop) * (rows[node] - 1) >= worth:
             lower = Group(node.sequence, into.stop, node.stop, node.ends)
             into.groups.append(lower)
             into = lower
         elif node.ends and node is not root:
-            into.rows.append(Node(node.sequence, node.start, node.stop, [], node.ends, node.stop - node.start))
+            own = node.stop - node.start
+            into.rows.append(Node(node.sequence, node.start, node.stop, [], node.ends, own, own))
         stack.extend((child, into) for child in reversed(node.children))
     return outermost
+
+
+def _is_row(node: Node, start: int, branching: int) -> bool:
+    """Say whether a node and all below make one row that reads from depth ``start`` on."""
+    beside = node.size - node.height
+    saved = (node.stop - start) * (len(node.children) - 1)
+    return not beside or (beside <= branching and saved >= node.size * LEAST_SAVED)
