@@ -39,7 +39,8 @@ class KeyValueCache:
 
     Rows begin after ``prefix``, the cache of a single row, which they share: it is neither copied nor changed. With a
     ``tree`` the cache serves one pass, over rows that branch, and keeps nothing; ``length`` is 0 then, as it is for
-    plain rows that nothing continues.
+    plain rows that nothing continues. ``heads`` are those of keys and values: a multiple of them may ask, as many after
+    one another for each (grouped queries; Ainslie et al. 2023, arXiv 2305.13245).
     """
 
     def __init__(
@@ -111,7 +112,7 @@ class KeyValueCache:
         B, H, T, K = q_BHTK.shape
         k_BHSK, v_BHSK = self._remember(block, k_BHTK, v_BHTK)
         s = self._stem
-        if not s and not self._prefixes:
+        if not s and not self._prefixes and k_BHSK.shape[1] == H:
             return F.scaled_dot_product_attention(
                 q_BHTK, k_BHSK, v_BHSK, attn_mask=self._mask, is_causal=self._mask is None and T > 1
             )
@@ -183,7 +184,14 @@ def _attend(
 
     Without a mask it is ``causal`` where there are as many keys as queries; with fewer queries they see all keys.
     """
-    causal = causal and mask is None and q_BHTK.shape[2] > 1
+    B, H, T, K = q_BHTK.shape
+    causal = causal and mask is None and T > 1
+    if k_BHSK.shape[1] < H:
+        if T == 1 or (mask is None and not causal):  # queries that see the same keys need no copies of them
+            q_BGNK = q_BHTK.reshape(B, k_BHSK.shape[1], -1, K)
+            out, lse = _attend(q_BGNK, k_BHSK, v_BHSK, mask, causal=False)
+            return out.reshape(B, H, T, K), lse.reshape(B, H, T)
+        k_BHSK, v_BHSK = (x.repeat_interleave(H // x.shape[1], dim=1) for x in (k_BHSK, v_BHSK))
     if q_BHTK.device.type == "cpu":
         fused = torch.ops.aten._scaled_dot_product_flash_attention_for_cpu
         out, lse = fused(q_BHTK, k_BHSK, v_BHSK, is_causal=causal, attn_mask=mask)
