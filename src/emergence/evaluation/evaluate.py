@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, Protocol
 
 import polars as pl
 import torch
@@ -15,24 +15,37 @@ from emergence.evaluation.requests import Answer, Continuation, GenerateRequest,
 from emergence.generation import SamplingSettings, generate
 from emergence.models.family import LanguageModel
 from emergence.tasks.task import Question, Task
-from emergence.text import Tokenizer
+from emergence.text import LanguageTokenizer
 
-__all__ = ["evaluate"]
+__all__ = ["Ask", "evaluate"]
+
+
+class Ask(Protocol):
+    """Answers requests in the order of asking, as `engine.answer` does."""
+
+    def __call__(self, network: LanguageModel, requests: Sequence[Request], *, end_id: int) -> list[Answer]:
+        """Return one answer to each request; a text ends at ``end_id``."""
+
 
 SAMPLE = SamplingSettings(temperature=0.8, top_k=50)  # of free text, where greedy decoding repeats itself
 
 
 def evaluate(
-    network: LanguageModel, tokenizer: Tokenizer, asked: Sequence[tuple[Task, Sequence[Question]]], *, seed: int
+    network: LanguageModel,
+    tokenizer: LanguageTokenizer,
+    asked: Sequence[tuple[Task, Sequence[Question]]],
+    *,
+    seed: int,
+    ask: Ask = answer,
 ) -> list[pl.DataFrame]:
     """Return for each task and its questions one record per question: prompt, target, output, log-probabilities and a
     column ``score_<metric>`` per metric.
 
     All tasks are asked at once. Targets are scored by teacher forcing; answers are decoded greedily where the task
-    judges them, and sampled (seeded) where it only shows them.
+    judges them, and sampled (seeded) where it only shows them. ``ask`` answers the requests; it may know some already.
     """
     requests = [request for task, questions in asked for q in questions for request in _requests(task, q)]
-    answers = iter(answer(network, requests, end_id=tokenizer.end_id))
+    answers = iter(ask(network, requests, end_id=tokenizer.separator_id))
     frames = []
     for task, questions in asked:
         rows = [
@@ -53,7 +66,7 @@ def _requests(task: Task, question: Question) -> list[Request]:
 
 def _record(
     network: LanguageModel,
-    tokenizer: Tokenizer,
+    tokenizer: LanguageTokenizer,
     task: Task,
     question: Question,
     index: int,

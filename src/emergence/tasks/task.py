@@ -24,7 +24,7 @@ from emergence.core.errors import UserError, nearest
 from emergence.core.seeds import stream
 
 if TYPE_CHECKING:
-    from emergence.text import Tokenizer
+    from emergence.text import LanguageTokenizer
 
 __all__ = [
     "Example",
@@ -97,7 +97,7 @@ class Question:
 class TaskContext:
     """What a task may need to form its questions."""
 
-    tokenizer: Tokenizer
+    tokenizer: LanguageTokenizer
     context: int
     seed: int
     validation_tokens: npt.NDArray[np.integer[Any]] | None = None
@@ -213,17 +213,17 @@ class GeneratedTask(ABC):
                 f"task {self.name} has only {len(tests)} held-out examples with these options; make it larger, so that "
                 f"there are {MINIMUM_QUESTIONS} or more"
             )
-        end = context.tokenizer.end_id
+        begin, separator = context.tokenizer.begin_id, context.tokenizer.separator_id
         encode = context.tokenizer.encode_batch
         prompts = encode([example.prompt for example in tests])
         targets = encode([example.target for example in tests])
         worked = encode([example.prompt + example.target for example in demonstrations])
         result = []
         for i, example in enumerate(tests):
-            before = [end]
+            before = [begin]
             for j in range(i * shots, (i + 1) * shots):
-                before += [*worked[j], end]
-            target = [*targets[i], end] if self.ends else targets[i]
+                before += [*worked[j], separator]
+            target = [*targets[i], separator] if self.ends else targets[i]
             shown = "".join(f"{d.prompt}{d.target}\n" for d in demonstrations[i * shots : (i + 1) * shots])
             result.append(
                 Question(

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from emergence.text.corpus import Corpus, read_corpus, split_corpus
+    from emergence.text.language_tokenizer import LanguageTokenizer
     from emergence.text.packing import PackedTokens, open_packed, pack
     from emergence.text.tokenizers import END_TOKEN, UNKNOWN_TOKEN, Tokenizer, build_tokenizer
 
@@ -14,6 +15,7 @@ __all__ = [
     "END_TOKEN",
     "UNKNOWN_TOKEN",
     "Corpus",
+    "LanguageTokenizer",
     "PackedTokens",
     "Tokenizer",
     "build_tokenizer",
@@ -26,6 +28,7 @@ __all__ = [
 # Imported on first use: NumPy and the tokenizers library would slow the start of everything that names this room.
 _HOMES = {
     "corpus": ("Corpus", "read_corpus", "split_corpus"),
+    "language_tokenizer": ("LanguageTokenizer",),
     "packing": ("PackedTokens", "open_packed", "pack"),
     "tokenizers": ("END_TOKEN", "UNKNOWN_TOKEN", "Tokenizer", "build_tokenizer"),
 }

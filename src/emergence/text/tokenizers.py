@@ -56,7 +56,7 @@ class Tokenizer:
         end = self._inner.token_to_id(END_TOKEN)
         if end is None:
             raise ValueError(f"the tokenizer has no token {END_TOKEN}")
-        self.end_id: int = end
+        self.end_id = self.begin_id = self.separator_id = int(end)
         content: dict[str, Any] = json.loads(self._inner.to_str())
         unknown = content["model"].get("unk_token")
         self.unknown_id: int | None = self._inner.token_to_id(unknown) if unknown else content["model"].get("unk_id")
