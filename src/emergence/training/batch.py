@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -10,7 +11,11 @@ import torch
 
 from emergence.training.data import Draw
 
-__all__ = ["Batch", "collate", "row_mean_losses"]
+__all__ = ["LANES", "Batch", "collate", "row_mean_losses"]
+
+#: Element-wise kernels take so many numbers at once and the rest of a tensor one by one, which rounds differently.
+#: Where each replica's part of every stacked tensor is a multiple of it, its bits do not depend on those beside it.
+LANES = 32
 
 
 @dataclass(frozen=True)
@@ -33,19 +38,26 @@ def collate(draws: Sequence[Draw], *, stacked: bool) -> Batch:
     """Return the batch of the given draws of equal shape, one per replica; unstacked there is exactly one.
 
     A position weighs one over the number that count in its row and over the number of rows, so that every row counts
-    the same. Stacked replicas are padded to the most positions there can be, with weight 0.
+    the same. Stacked replicas are padded with rows and positions of weight 0, to the most positions there can be and
+    to multiples of `LANES`.
     """
+    B, T = draws[0].inputs.shape
+    tokens, supervised = B * T, tuple(float(draw.supervised.sum()) for draw in draws)
+    if stacked:
+        draws = [_padded(draw, -B % (LANES // math.gcd(T, LANES))) for draw in draws]
     inputs = np.stack([draw.inputs for draw in draws])
     masks = np.stack([draw.supervised for draw in draws])
-    S, B, T = masks.shape
+    S, rows, _ = masks.shape
     counts = masks.sum(axis=2, keepdims=True)
-    shares = np.broadcast_to((1.0 / (B * np.maximum(counts, 1))).astype(np.float32), masks.shape).reshape(S, B * T)
-    targets = np.stack([draw.targets for draw in draws]).reshape(S, B * T)
+    shares = np.broadcast_to((1.0 / (B * np.maximum(counts, 1))).astype(np.float32), masks.shape).reshape(S, rows * T)
+    targets = np.stack([draw.targets for draw in draws]).reshape(S, rows * T)
+    flat = masks.reshape(S, rows * T)
+    shares = shares * flat
+    totals = flat.sum(axis=1)
+    most = draws[0].most + -draws[0].most % LANES if stacked else int(totals[0])
     select = None
-    if not masks.all():
-        flat = masks.reshape(S, B * T)
-        totals = flat.sum(axis=1)
-        select = np.zeros((S, draws[0].most if stacked else int(totals.max())), dtype=np.int64)
+    if most < rows * T:
+        select = np.zeros((S, most), dtype=np.int64)
         kept = np.arange(select.shape[1]) < totals[:, None]
         select[kept] = flat.nonzero()[1]
         targets = np.take_along_axis(targets, select, axis=1)
@@ -58,7 +70,15 @@ def collate(draws: Sequence[Draw], *, stacked: bool) -> Batch:
     assert ids is not None
     assert following is not None
     assert weights is not None
-    return Batch(ids, places, following, weights, B * T, tuple(masks.sum(axis=(1, 2)).astype(float).tolist()))
+    return Batch(ids, places, following, weights, tokens, supervised)
+
+
+def _padded(draw: Draw, rows: int) -> Draw:
+    """Return the draw with that many rows more, in which nothing counts."""
+    inputs, targets, supervised = (
+        np.pad(part, ((0, rows), (0, 0))) for part in (draw.inputs, draw.targets, draw.supervised)
+    )
+    return Draw(inputs, targets, supervised, draw.most)
 
 
 def row_mean_losses(network: torch.nn.Module, batch: Batch) -> torch.Tensor:

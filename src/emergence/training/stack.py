@@ -15,7 +15,7 @@ from torch import nn
 
 from emergence.core.seeds import derive_seed
 from emergence.models.family import ModelConfig, build_network
-from emergence.training.batch import Batch, row_mean_losses
+from emergence.training.batch import LANES, Batch, row_mean_losses
 from emergence.training.schedule import width_scale
 
 __all__ = ["MOMENTS", "Stack"]
@@ -157,20 +157,23 @@ class _Flat:
     def __init__(self, shapes: dict[str, torch.Size], size: int) -> None:
         self._shapes = shapes
         self._sizes = [math.prod(shape) for shape in shapes.values()]
-        self.values = nn.Parameter(torch.empty(size, sum(self._sizes)))
+        total = sum(self._sizes)
+        self._sizes.append(-total % LANES)
+        self.values = nn.Parameter(torch.zeros(size, sum(self._sizes)))
         self.gradients = torch.zeros_like(self.values)
         self.values.grad = self.gradients
+        self._padding = torch.zeros(size, self._sizes[-1])
         self.views: list[nn.Parameter] = []
 
     def parts(self, whole: torch.Tensor, replica: int) -> list[tuple[str, torch.Tensor]]:
         """Return the views of one replica's parameters into ``whole`` [S, P], by name."""
         pieces = torch.split(whole.detach()[replica], self._sizes)
-        return [(name, piece.view(shape)) for (name, shape), piece in zip(self._shapes.items(), pieces, strict=True)]
+        return [(name, piece.view(shape)) for (name, shape), piece in zip(self._shapes.items(), pieces, strict=False)]
 
     def attach(self, network: nn.Module, *, stacked: bool) -> None:
         """Make the network's parameters views of this storage, [S, ...] each where ``stacked``."""
         columns = torch.split(self.values.detach(), self._sizes, dim=1)
-        for (name, shape), column in zip(self._shapes.items(), columns, strict=True):
+        for (name, shape), column in zip(self._shapes.items(), columns, strict=False):
             view = nn.Parameter(column.view(len(column), *shape) if stacked else column.view(shape))
             path, _, last = name.rpartition(".")
             setattr(network.get_submodule(path), last, view)
@@ -178,4 +181,5 @@ class _Flat:
 
     def collect(self, gradients: Sequence[torch.Tensor]) -> None:
         """Take over the gradients of the views, in their order."""
-        torch.cat([gradient.reshape(len(self.values), -1) for gradient in gradients], dim=1, out=self.gradients)
+        parts = [gradient.reshape(len(self.values), -1) for gradient in gradients]
+        torch.cat([*parts, self._padding], dim=1, out=self.gradients)
