@@ -75,6 +75,7 @@ def test_together_is_as_alone(maskable: bool, prompts: list[tuple[int, ...]], da
     with (
         patch(f"{ROOM}.STEP_TOKENS", data.draw(st.sampled_from([1, 16]))),
         patch(f"{ROOM}.CACHE_BYTES", rows * CONFIG.context * NETWORK.position_bytes),
+        patch(f"{ROOM}.LEAST_ROWS", 1),
         patch(f"{ROOM}.REFILL", data.draw(st.sampled_from([0.01, 0.25, 1.0]))),
         patch(f"{ROOM}.tokens_at_once", lambda device: tokens),
         patch.object(type(NETWORK), "maskable", maskable),

@@ -17,7 +17,8 @@ from emergence.models.family import Cache, LanguageModel
 
 __all__ = ["decode", "tokens_at_once"]
 
-CACHE_BYTES = 2**28
+CACHE_BYTES = 2**28  # of keys and values; more for the LEAST_ROWS of a large model
+LEAST_ROWS = 16
 LOGITS_AT_ONCE = 2**22
 STEP_TOKENS = 32  # what a forward pass costs beside its tokens, in tokens
 REFILL = 1 / 4  # share of rows that have to be free before waiting texts take their place
@@ -101,8 +102,8 @@ def _continue(network: LanguageModel, texts: list[_Text], prefix: Any, pick: Pic
     context = network.config.context
     waiting = sorted(texts, key=lambda text: len(text.ids))
     length = max(min(context, len(text.ids) + text.limit - len(text.written)) - text.read for text in texts)
-    bounds = CACHE_BYTES // max(1, length * network.position_bytes), LOGITS_AT_ONCE // network.config.vocabulary
-    room = max(1, min(len(texts), *bounds))
+    rows = max(LEAST_ROWS, CACHE_BYTES // max(1, length * network.position_bytes))
+    room = min(len(texts), rows, max(LEAST_ROWS, LOGITS_AT_ONCE // network.config.vocabulary))
     cache: Cache = network.new_cache(room, length, prefix=prefix)
     cache.keep(torch.arange(0))
     going: list[_Text] = []

@@ -66,6 +66,7 @@ class KeyValueCache:
 
     def _set_counts(self, counts_B: torch.Tensor) -> None:
         self._counts_B = counts_B  # tokens that each row holds
+        self._rows_B = torch.arange(len(counts_B), device=counts_B.device)
         self._longest = int(counts_B.max()) if len(counts_B) else 0
         self._even = bool((counts_B == self._longest).all())
 
@@ -144,7 +145,7 @@ class KeyValueCache:
             if self._even:
                 kept[:, :, self._longest : end] = new
             else:
-                kept[torch.arange(B, device=new.device), :, self._counts_B] = new[:, :, 0]
+                kept[self._rows_B, :, self._counts_B] = new[:, :, 0]
         k_BHSK, v_BHSK = store[..., :end, :]
         return k_BHSK, v_BHSK
 
