@@ -75,10 +75,8 @@ def collate(draws: Sequence[Draw], *, stacked: bool) -> Batch:
 
 def _padded(draw: Draw, rows: int) -> Draw:
     """Return the draw with that many rows more, in which nothing counts."""
-    inputs, targets, supervised = (
-        np.pad(part, ((0, rows), (0, 0))) for part in (draw.inputs, draw.targets, draw.supervised)
-    )
-    return Draw(inputs, targets, supervised, draw.most)
+    margin = ((0, rows), (0, 0))
+    return Draw(np.pad(draw.inputs, margin), np.pad(draw.targets, margin), np.pad(draw.supervised, margin), draw.most)
 
 
 def row_mean_losses(network: torch.nn.Module, batch: Batch) -> torch.Tensor:

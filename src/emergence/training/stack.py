@@ -85,8 +85,11 @@ class Stack:
         for flat in self._flats:
             flat.collect(found[: len(flat.views)])
             found = found[len(flat.views) :]
-        norms = torch.stack([torch.linalg.vector_norm(flat.gradients, dim=1) for flat in self._flats])
-        shrink = (self._clip / (torch.linalg.vector_norm(norms, dim=0) + 1e-6)).clamp(max=1.0)
+        # One norm after the other: a reduction over rows adds up differently where there is one row.
+        decaying, others = (
+            torch.stack([torch.linalg.vector_norm(row) for row in flat.gradients]) for flat in self._flats
+        )
+        shrink = (self._clip / (torch.hypot(decaying, others) + 1e-6)).clamp(max=1.0)
         for flat in self._flats:
             flat.gradients.mul_(shrink[:, None])
         for group in self._optimiser.param_groups:
