@@ -13,9 +13,10 @@ import polars as pl
 import pytest
 
 from emergence.analysis import Assessment, normalise
+from emergence.analysis.assessment import judge_axes
 from emergence.core.errors import UserError
 from emergence.core.forecasts import ForecastFile
-from emergence.study import forecaster
+from emergence.study.aside import Aside
 from emergence.study.findings import (
     ask_forecasts,
     check_above,
@@ -24,7 +25,7 @@ from emergence.study.findings import (
     with_earlier,
     write_findings,
 )
-from emergence.study.forecaster import Forecaster, ForecastRequest
+from emergence.study.judging import ForecastRequest, JudgeRequest
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -48,34 +49,45 @@ def request(now: datetime = NOON, hold_out: int = 1, above: float | None = None)
 
 
 def made(scores: pl.DataFrame, now: datetime) -> ForecastFile:
-    found = request(now).forecast(scores)
+    found = ForecastFile.model_validate(request(now).answer(scores))
     assert found.next
     return found
 
 
-def test_a_process_of_its_own_forecasts_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_process_of_its_own_forecasts_the_same() -> None:
     scores = table(5)
-    with Forecaster(scores, request()) as here:
-        assert here._child is None
-        expected = here.result()
-    monkeypatch.setattr(forecaster, "ALONGSIDE", 0)
-    with Forecaster(scores, request()) as beside:
-        assert beside._child is not None
-        found = beside.result()
+    with Aside(scores, request(), beside=False) as here:
+        expected = ForecastFile.model_validate(here.result())
+    with Aside(scores, request(), beside=True) as beside:
+        found = ForecastFile.model_validate(beside.result())
     assert [f.place for f in found.next] == [f.place for f in expected.next]
     for one, other in zip([*found.next, *found.held_out], [*expected.next, *expected.held_out], strict=True):
         for p, q in zip(one.predictions, other.predictions, strict=True):
             assert p.score.estimate == (None if q.score.estimate is None else pytest.approx(q.score.estimate, rel=1e-6))
 
 
-def test_what_goes_wrong_in_the_other_process_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(forecaster, "ALONGSIDE", 0)
-    with Forecaster(table(1), request()) as beside, pytest.raises(UserError, match="nothing can be forecast"):
+def test_axes_judged_beside_are_judged_the_same() -> None:
+    scores = pl.concat([table(4).with_columns(tokens=10.0 ** (5 + k), step=10 * k) for k in range(4)])
+    with Aside(scores, JudgeRequest(["tokens"], 40, 0), beside=True) as beside:
+        found = Assessment.from_json(beside.result())
+    here = judge_axes(scores, axes=["tokens"], resamples=40, seed=0)
+    assert found.verdicts == here.verdicts != ()
+    assert found.calibration == here.calibration
+    both = find(scores, axes=("params", "tokens"), resamples=40, seed=0, request=None).assessment
+    assert [v.axis for v in both.verdicts] == ["params"] * 2 + ["tokens"] * 8
+    assert both.verdicts[2:] == here.verdicts
+
+
+def test_what_goes_wrong_in_the_other_process_is_told() -> None:
+    with Aside(table(1), request(), beside=True) as beside, pytest.raises(UserError, match="nothing can be forecast"):
         beside.result()
     broken = ForecastRequest(("params",), 1, None, 40, 0, "2026-03-01")  # no time zone
-    with Forecaster(table(3), broken) as beside, pytest.raises(RuntimeError, match="ValueError: now needs a time zone"):
+    with (
+        Aside(table(3), broken, beside=True) as beside,
+        pytest.raises(RuntimeError, match="ValueError: now needs a time zone"),
+    ):
         beside.result()
-    with Forecaster(table(3), request()) as beside:
+    with Aside(table(3), request(), beside=True) as beside:
         assert beside._child is not None
         beside._child.kill()
         with pytest.raises(RuntimeError, match="ended with status -9"):
@@ -87,11 +99,12 @@ def test_the_other_process_ends_with_its_parent(tmp_path: Path) -> None:
     pl.concat([table(30).with_columns(pl.lit(f"t{i}").alias("task")).unique("model") for i in range(40)]).write_parquet(
         scores
     )
-    job = {"scores": str(scores), "axes": ["params"], "hold_out": 1, "above": None, "resamples": 500, "seed": 0}
-    command = [sys.executable, "-m", "emergence.study.forecaster"]
+    values = {"axes": ["params"], "hold_out": 1, "above": None, "resamples": 500, "seed": 0, "now": NOON.isoformat()}
+    job = {"scores": str(scores), "module": "emergence.study.judging", "kind": "ForecastRequest", "values": values}
+    command = [sys.executable, "-m", "emergence.study.aside"]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
         assert child.stdin is not None
-        child.stdin.write(json.dumps({**job, "now": NOON.isoformat()}).encode() + b"\n")
+        child.stdin.write(json.dumps(job).encode() + b"\n")
         child.stdin.close()  # the parent is gone while the forecasts are made
         assert child.wait(timeout=30) == 1
 

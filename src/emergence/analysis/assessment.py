@@ -16,7 +16,7 @@ from emergence.core.carry_over import CarryOver
 from emergence.core.collapse import Collapse
 from emergence.core.schema import AXES, SCHEMA_VERSION, Axis, Calibration, Verdict
 
-__all__ = ["Assessment", "assess"]
+__all__ = ["Assessment", "assess", "judge_axes"]
 
 
 @dataclass(frozen=True)
@@ -51,7 +51,10 @@ class Assessment:
         )
 
 
-def assess(
+NOTHING = Assessment((), (), (), ())
+
+
+def judge_axes(
     scores: pl.DataFrame,
     *,
     axes: Sequence[Axis] = AXES,
@@ -59,10 +62,7 @@ def assess(
     seed: int = 0,
     progress: Callable[[str], None] = lambda step: None,
 ) -> Assessment:
-    """Judge every curve of a completed table, calibrate the procedure on it, and compare families and sizes.
-
-    ``progress`` is told in words what is being done.
-    """
+    """Judge every curve of a completed table along each axis by itself, and calibrate the procedure on it."""
     verdicts: list[Verdict] = []
     calibration: list[Calibration] = []
     for axis in axes:
@@ -73,9 +73,41 @@ def assess(
         verdicts += judge_cases(cases, resamples, seed)
         progress(f"calibrating on simulated ladders along {axis}")
         calibration += calibrate(cases, axis, seed)
+    return Assessment(tuple(verdicts), tuple(calibration), (), ())
+
+
+def assess(
+    scores: pl.DataFrame,
+    *,
+    axes: Sequence[Axis] = AXES,
+    resamples: int = 1000,
+    seed: int = 0,
+    progress: Callable[[str], None] = lambda step: None,
+    beside: tuple[Sequence[Axis], Callable[[], Assessment]] = ((), lambda: NOTHING),
+) -> Assessment:
+    """Judge a completed table along every axis, and compare families and sizes.
+
+    ``progress`` is told in words what is being done. ``beside`` names axes that are judged elsewhere meanwhile, with
+    what returns the result of `judge_axes` for them.
+    """
+    elsewhere, judged = beside
+    own = judge_axes(
+        scores,
+        axes=[axis for axis in axes if axis not in elsewhere],
+        resamples=resamples,
+        seed=seed,
+        progress=progress,
+    )
     progress("comparing families and sizes")
     loss = "loss" in axes and bool(scores["loss"].is_finite().any())
     collapses = loss_collapse(scores, resamples=resamples, seed=seed) if loss else []
     across = [axis for axis in axes if axis != "tokens"]
     carried = carry_over(scores, between="family", axes=across, resamples=resamples, seed=seed)
-    return Assessment(tuple(verdicts), tuple(calibration), tuple(collapses), tuple(carried))
+    others = judged()
+    place = {axis: index for index, axis in enumerate(axes)}
+    return Assessment(
+        tuple(sorted((*own.verdicts, *others.verdicts), key=lambda verdict: place[verdict.axis])),
+        tuple(sorted((*own.calibration, *others.calibration), key=lambda rate: place[rate.axis])),
+        tuple(collapses),
+        tuple(carried),
+    )

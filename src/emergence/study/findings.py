@@ -5,6 +5,7 @@ The same for a study's own scores and for results from elsewhere. No torch here.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -18,9 +19,12 @@ from emergence.core.errors import UserError, unknown_name
 from emergence.core.forecasts import Forecast, ForecastFile
 from emergence.core.schema import AXES, Axis
 from emergence.core.store import write_bytes, write_json, writing
-from emergence.study.forecaster import Forecaster, ForecastRequest
+from emergence.study.aside import Aside
+from emergence.study.judging import ForecastRequest, JudgeRequest
 
 __all__ = ["Findings", "ask_forecasts", "check_above", "find", "read_forecasts", "with_earlier", "write_findings"]
+
+ALONGSIDE = 60  # curves; fewer are forecast sooner than a process starts
 
 
 @dataclass(frozen=True)
@@ -82,12 +86,26 @@ def find(
         raise UserError(f"no score has a value on the axis that is asked for; there are values on {', '.join(there)}")
     forecasts: ForecastFile | None = None
     notes: tuple[str, ...] = ()
-    with Forecaster(scores, request) if request is not None else nullcontext() as forecaster:
-        assessment = assess(scores, axes=axes, resamples=resamples, seed=seed, progress=progress)
-        if forecaster is not None:
+    # Judging every checkpointed model takes about as long as all the rest.
+    aside = [axis for axis in axes if axis == "tokens" and len(axes) > 1 and len(os.sched_getaffinity(0)) > 1]
+    judging = Aside(scores, JudgeRequest(aside, resamples, seed), beside=bool(aside))
+    forecasting = None
+    if request is not None:
+        curves = scores.select("family", "task", "metric", "shots").n_unique() * len(request.axes)
+        forecasting = Aside(scores, request, beside=curves > ALONGSIDE)
+    with judging, forecasting or nullcontext():
+        assessment = assess(
+            scores,
+            axes=axes,
+            resamples=resamples,
+            seed=seed,
+            progress=progress,
+            beside=(aside, lambda: Assessment.from_json(judging.result())),
+        )
+        if forecasting is not None:
             progress("forecasting")
             try:
-                forecasts = forecaster.result()
+                forecasts = ForecastFile.model_validate(forecasting.result())
             except UserError as reason:
                 notes = (f"no forecasts: {reason}",)
     if forecasts is not None and not forecasts.held_out:
