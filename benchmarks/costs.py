@@ -23,7 +23,7 @@ MEMORY_SIZES = (1_000_000, 5_000_000, 20_000_000)
 SMALLEST_SIZE, EVALUATED_SIZE = 3_000, 5_000_000
 EXAMPLES = (100, 1_000, 10_000)
 VOCABULARY, CONTEXT, ROWS = 64, 64, 12
-RUN_FLOPS, FEWEST_STEPS, REPETITIONS = 3e11, 10, 5
+STEPS_SECONDS, REPETITIONS = 2.0, 5
 COMMANDS = {
     "--help": ["--help"],
     "list tasks": ["list", "tasks"],
@@ -49,19 +49,18 @@ def measure_speed() -> dict[str, Any]:
 
     found: dict[int, list[float]] = {size: [] for size in SPEED_SIZES}
     peaks = []
-    alone = {"vocabulary": VOCABULARY, "context": CONTEXT, "rows": ROWS, "rungs": 1, "replicas": 1, "workers": 1}
+    options = {"vocabulary": VOCABULARY, "context": CONTEXT, "rows": ROWS}
     with ExitStack() as stack:
         peak = stack.enter_context(Contestant("benchmarks.own.peak", {}, threads=1))
         own = {
-            size: stack.enter_context(Contestant("benchmarks.own.ladder", {**alone, "size": size}, threads=1))
+            size: stack.enter_context(Contestant("benchmarks.own.steps", {**options, "size": size}, threads=1))
             for size in SPEED_SIZES
         }
         for _ in range(REPETITIONS):
             peaks.append(peak.ask()["flops"])
             for size, one in own.items():
                 flops = 3 * size_for(size, VOCABULARY, CONTEXT).forward_flops(1, CONTEXT)
-                tokens = max(FEWEST_STEPS * ROWS * CONTEXT, RUN_FLOPS / flops)
-                found[size].append(one.ask(tokens=tokens)["tokens_per_second"] * flops)
+                found[size].append(one.ask(seconds=STEPS_SECONDS)["tokens_per_second"] * flops)
     return {"peak": spread(peaks), "sizes": {str(size): spread(values) for size, values in found.items()}}
 
 
@@ -129,8 +128,8 @@ def render(figures: dict[str, Any]) -> str:
             for size, value in values.items()
         ]
         lines += [
-            f"Training in one process of one thread, context {CONTEXT}, {ROWS} rows. The rates lie within {worst:.0%} "
-            "of their median (25 % to keep).",
+            f"Training steps in one process of one thread, context {CONTEXT}, {ROWS} rows. The rates lie "
+            f"within {worst:.0%} of their median (25 % to keep).",
             "",
             *table(["parameters", "GFLOP/s", "share of the peak", "from the median"], rows),
             "",

@@ -20,6 +20,7 @@ PEERS = ("transformers", "accelerate")
 VOCABULARY, CONTEXT, ROWS = 64, 64, 12
 RUNGS, REPLICAS = 2, 3  # two neighbouring rungs, as three replicas alone leave one of two processes idle at the end
 REPETITIONS = 5
+EXPECTED_SHARE, FEWEST_STEPS = 0.4, 20  # of the peak, for the length of our turns; of a run
 #: Non-embedding parameters: seconds of a peer's turn and of ours (six runs, checkpoints included), and the ratios to
 #: reach against the Trainer and nanoGPT, and the share of the matrix peak.
 SIZES = {
@@ -64,6 +65,7 @@ def measure_size(
     study = {**options, "rungs": RUNGS, "replicas": REPLICAS, "workers": "auto"}
     cores = len(os.sched_getaffinity(0))
     config = size_for(size, VOCABULARY, CONTEXT)
+    flops = 3 * config.forward_flops(1, CONTEXT)
     startups: list[float] = []
     stacks: list[int] = []
     with ExitStack() as stack:
@@ -72,8 +74,8 @@ def measure_size(
         others = {
             name: stack.enter_context(Contestant(f"benchmarks.peers.{name}", options, threads=cores)) for name in peers
         }
-        speed = own.ask(tokens=20 * ROWS * CONTEXT)["tokens_per_second"]
-        tokens = max(20 * ROWS * CONTEXT, speed * ours / (RUNGS * REPLICAS))
+        speed = EXPECTED_SHARE * cores * peak.ask()["flops"] / flops
+        tokens = max(FEWEST_STEPS * ROWS * CONTEXT, speed * ours / (RUNGS * REPLICAS))
 
         def train_own() -> float:
             answer = own.ask(tokens=tokens)
@@ -86,7 +88,6 @@ def measure_size(
 
         turns: dict[str, Callable[[], float]] = {name: partial(train_other, other) for name, other in others.items()}
         found = alternate(turns | {OWN: train_own, "peak": lambda: float(peak.ask()["flops"])}, repetitions)
-    flops = 3 * config.forward_flops(1, CONTEXT)
     shares = [rate * flops / cores / best for rate, best in zip(found[OWN], found["peak"], strict=True)]
     return {
         "width": config.width,

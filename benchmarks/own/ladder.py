@@ -81,14 +81,15 @@ class Watch:
 
 def prepare(options: dict[str, Any]) -> tuple[dict[str, Any], Any]:
     """Import what a study needs; each question is one study of ``tokens`` a run."""
-    import emergence as em
+    from emergence.core.settings import StudySettings
+    from emergence.study.run import run_study
 
     def train(question: dict[str, Any]) -> dict[str, Any]:
         with tempfile.TemporaryDirectory() as folder:
             text = Path(folder) / "text.txt"
             text.write_text(random_text(LETTERS, CHARACTERS))
             watch = Watch()
-            em.run(em.Study(**study(options, question["tokens"], text)), out=Path(folder) / "run", progress=watch)
+            run_study(StudySettings(**study(options, question["tokens"], text)), Path(folder) / "run", watch)
             stacks = json.loads((Path(folder) / "run" / "manifest.json").read_text()).get("stacks", {})
         assert watch.first is not None
         return {
