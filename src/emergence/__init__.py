@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from emergence.api import (
+        Evaluation,
         Model,
         Result,
         Study,
@@ -17,6 +18,7 @@ if TYPE_CHECKING:
         Verdict,
         Verdicts,
         analyze,
+        evaluate,
         load,
         open_study,
         plan,
@@ -26,6 +28,7 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
+    "Evaluation",
     "Model",
     "Result",
     "Study",
@@ -33,6 +36,7 @@ __all__ = [
     "Verdict",
     "Verdicts",
     "analyze",
+    "evaluate",
     "load",
     "open_study",
     "plan",

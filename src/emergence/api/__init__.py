@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from emergence.api.evaluating import Evaluation, evaluate
 from emergence.api.model import Model, load
 from emergence.api.planning import power
 from emergence.api.results import Result, Verdicts
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
     from emergence.study.plan import Plan
 
 __all__ = [
+    "Evaluation",
     "Model",
     "Result",
     "Study",
@@ -27,6 +29,7 @@ __all__ = [
     "Verdict",
     "Verdicts",
     "analyze",
+    "evaluate",
     "load",
     "open_study",
     "plan",

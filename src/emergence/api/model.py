@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,19 +14,32 @@ from emergence.core.errors import UserError
 
 if TYPE_CHECKING:
     from emergence.evaluation.requests import Likelihood
-    from emergence.text import Tokenizer
+    from emergence.text import LanguageTokenizer
 
 __all__ = ["Model", "load"]
 
 
 @dataclass(frozen=True)
 class Model:
-    """A network with its tokenizer, and where it came from."""
+    """A network with its tokenizer, and where it came from.
+
+    ``name``, ``family``, ``replica`` and ``step`` are those of its scores: a rung and its replica for a run's folder.
+    ``weights`` returns the identity of its weights, given what returns the SHA-256 of a file.
+    """
 
     network: Any
-    tokenizer: Tokenizer
+    tokenizer: LanguageTokenizer
     path: Path
     step: int
+    name: str
+    family: str
+    replica: int
+    weights: Callable[[Callable[[Path], str]], str]
+
+    @property
+    def params(self) -> int:
+        """Trainable parameters without embeddings and output head."""
+        return int(self.network.config.non_embedding_parameters)
 
     def generate(
         self,
@@ -54,30 +71,87 @@ class Model:
         return log_likelihoods(self.network, [(self._ids(prompt), self._ids(target)[1:])])[0]
 
     def _ids(self, prompt: str) -> list[int]:
-        """Return the prompt's tokens after the end token that every document starts with."""
+        """Return the prompt's tokens after the token that every document starts with."""
         ids = self.tokenizer.encode(prompt)
         if self.tokenizer.unknown_id in ids:
             strange = sorted({c for c in prompt if self.tokenizer.unknown_id in self.tokenizer.encode(c)})
             raise UserError(f"the model's tokenizer does not know {', '.join(map(repr, strange[:5]))}")
-        return [self.tokenizer.end_id, *ids]
+        return [self.tokenizer.begin_id, *ids]
 
     def export(self, folder: str | Path) -> Path:
-        """Write the model in Hugging Face's layout, so that `transformers` loads it, and return the folder."""
-        from emergence.models.huggingface import export_llama
+        """Write the model in Hugging Face's layout, so that `transformers` loads it, and return the folder.
 
+        Raises UserError for a model that came in that layout.
+        """
+        from emergence.models.huggingface import export_llama
+        from emergence.text import Tokenizer
+
+        if not isinstance(self.tokenizer, Tokenizer):
+            raise UserError(f"{self.name} is in Hugging Face's layout already: {self.path}")
         return export_llama(self.network, self.tokenizer, Path(folder))
 
 
-def load(path: str | Path, step: int | None = None) -> Model:
-    """Return the model of a run's folder (``runs/NAME/models/R05-s0``), at its last checkpoint or at ``step``.
+def load(path: str | Path, step: int | None = None, *, revision: str | None = None) -> Model:
+    """Return the model of a run's folder (``runs/NAME/models/R05-s0``), at its last checkpoint or at ``step``; or a
+    causal model in Hugging Face's layout, a folder or a name on the hub, there at ``revision``.
 
-    Raises UserError when the folder holds no model, or no sound checkpoint of that step.
+    Of Hugging Face's layouts only safetensors are read, and no code that comes with a model is run. Raises UserError
+    when there is no model, or no sound checkpoint of that step.
     """
-    from emergence.models.checkpoint import load_network
-    from emergence.text import Tokenizer
+    from emergence.models.huggingface_load import hub_name, is_huggingface
 
     folder = Path(path)
-    if not folder.is_dir():
-        raise UserError(f"{folder} is not a folder; give the folder of a run, for example runs/NAME/models/R05-s0")
+    if folder.is_dir() and not is_huggingface(folder):
+        if revision is not None:
+            raise UserError(f"{folder} is the folder of a run; choose a checkpoint with step, not with revision")
+        return _load_run(folder, step)
+    if not folder.is_dir() and not (isinstance(path, str) and hub_name(path)):
+        raise UserError(
+            f"{folder} is not a folder; give the folder of a run, for example runs/NAME/models/R05-s0, or the name "
+            "owner/model of a model on the hub"
+        )
+    if step is not None:
+        raise UserError(f"{path} has no steps; choose a version of a model on the hub with revision")
+    return _load_huggingface(str(path), revision)
+
+
+def _load_run(folder: Path, step: int | None) -> Model:
+    from emergence.models.checkpoint import load_network, read_config
+    from emergence.text import Tokenizer
+
     network, checkpoint = load_network(folder, step)
-    return Model(network, Tokenizer.load(folder / "tokenizer.json"), folder, checkpoint.step)
+    family, config = read_config(folder)
+    rung, _, replica = folder.resolve().name.rpartition("-s")
+    named = bool(rung) and replica.isdigit()
+    described = json.dumps([family, config.to_dict(), checkpoint.state()["files"]["model.safetensors"]], sort_keys=True)
+    identity = hashlib.sha256(described.encode()).hexdigest()
+    return Model(
+        network=network,
+        tokenizer=Tokenizer.load(folder / "tokenizer.json"),
+        path=folder,
+        step=checkpoint.step,
+        name=rung if named else folder.resolve().name,
+        family=family,
+        replica=int(replica) if named else 0,
+        weights=lambda digest: identity,
+    )
+
+
+def _load_huggingface(name: str, revision: str | None) -> Model:
+    from emergence.models.huggingface_load import load_huggingface
+
+    network, tokenizer, files = load_huggingface(name, revision)
+    folder = files.files[0][0].parent
+    shown = folder.resolve().name if Path(name).is_dir() else name
+    # Checkpoints of a ladder are revisions such as Pythia's "step3000" (Biderman et al. 2023, arXiv 2304.01373).
+    numbered = re.fullmatch(r"step(\d+)", revision or "")
+    return Model(
+        network=network,
+        tokenizer=tokenizer,
+        path=folder,
+        step=int(numbered[1]) if numbered else 0,
+        name=shown,
+        family=network.config.family,
+        replica=0,
+        weights=files.identity,
+    )

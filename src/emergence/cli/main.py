@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from emergence.cli.evaluating import evaluate_options
 from emergence.cli.power import power_options
 from emergence.core.errors import UserError
 
@@ -233,7 +234,30 @@ def list_(what: str, as_json: bool) -> None:
 
 
 @cli.command()
-@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("model")
+@evaluate_options
+@_with_json
+def evaluate(model: str, out: Path | None, as_json: bool, **asked: Any) -> None:
+    """Ask MODEL the held-out questions of tasks, and print the scores.
+
+    MODEL is the folder of a run, a folder in Hugging Face's layout, or the name owner/model of a model on the hub. What
+    was asked before is not computed again.
+
+    \b
+    Example:  emergence evaluate runs/quickstart/models/R07-s0 --task '{name: copy, length: 8}'
+              emergence evaluate my-llama --task copy --task recall --shots 4 --out scores.parquet
+    """
+    from emergence.cli.evaluating import run_evaluation, scores_document, scores_table
+
+    evaluation = run_evaluation(_console(stderr=True), model, out, **asked)
+    if as_json:
+        _print_json(scores_document(evaluation))
+    else:
+        _console().print(scores_table(evaluation))
+
+
+@cli.command()
+@click.argument("model")
 @click.argument("prompt")
 @click.option("--max-tokens", default=128, show_default=True)
 @click.option("--temperature", default=0.0, show_default=True, help="0 is greedy.")
@@ -243,7 +267,7 @@ def list_(what: str, as_json: bool) -> None:
 @click.option("--step", type=int, help="Checkpoint to use [default: the last].")
 @_with_json
 def generate(
-    model: Path,
+    model: str,
     prompt: str,
     max_tokens: int,
     temperature: float,
@@ -253,7 +277,7 @@ def generate(
     step: int | None,
     as_json: bool,
 ) -> None:
-    """Continue PROMPT with the MODEL of a run's folder.
+    """Continue PROMPT with MODEL: a run's folder, or a model in Hugging Face's layout.
 
     \b
     Example:  emergence generate runs/quickstart/models/R07-s0 "qwertyui|"
@@ -270,12 +294,12 @@ def generate(
 
 
 @cli.command()
-@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("model")
 @click.argument("prompt")
 @click.argument("target")
 @click.option("--step", type=int, help="Checkpoint to use [default: the last].")
 @_with_json
-def loglikelihood(model: Path, prompt: str, target: str, step: int | None, as_json: bool) -> None:
+def loglikelihood(model: str, prompt: str, target: str, step: int | None, as_json: bool) -> None:
     """Print the log-probability (in nats) that MODEL gives to TARGET after PROMPT.
 
     \b

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from emergence.core.errors import UserError
 from emergence.core.store import write_json, writing
+from emergence.models.huggingface_tokenizer import SEPARATOR
 
 if TYPE_CHECKING:
     import torch
@@ -98,6 +99,7 @@ def export_llama(network: GPTNetwork, tokenizer: Tokenizer, folder: Path) -> Pat
                 "eos_token": "<|endoftext|>",
                 "pad_token": "<|endoftext|>",
                 "model_max_length": config.context,
+                SEPARATOR: "<|endoftext|>",
             },
         )
     except OSError as error:

@@ -1,0 +1,93 @@
+"""A tokenizer of transformers with the methods of ours."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Sequence
+from typing import Any, final
+
+from emergence.core.errors import UserError
+
+__all__ = ["SEPARATOR", "HuggingFaceTokenizer"]
+
+#: Key of ``tokenizer_config.json`` by which our exports say what stands between examples.
+SEPARATOR = "example_separator"
+START = "\n"  # a text never stands at the start of a prompt, where some tokenizers put a space before it
+
+
+@final
+class HuggingFaceTokenizer:
+    """Text to token ids and back, by a tokenizer of transformers.
+
+    ``begin_id`` stands before every document, ``end_id`` after it. Between the examples of a prompt stands
+    ``separator_id``: a line's end, which a model knows from text, or what the model's `SEPARATOR` says.
+    """
+
+    def __init__(self, inner: Any) -> None:
+        """Wrap ``inner``; raises UserError where it has no token that ends a document."""
+        self._inner = inner
+        if inner.eos_token_id is None:
+            raise UserError(
+                f"the tokenizer of {inner.name_or_path} has no end token; set eos_token in its tokenizer_config.json"
+            )
+        self.end_id: int = int(inner.eos_token_id)
+        self.begin_id: int = int(inner.bos_token_id if inner.bos_token_id is not None else inner.eos_token_id)
+        unknown = inner.unk_token_id
+        self.unknown_id: int | None = None if unknown in (None, self.end_id, self.begin_id) else int(unknown)
+        self.vocabulary_size: int = len(inner)
+        self._start = self._plain([START])[0]
+        self._adds_space = self._differs_at_start()
+        self.separator_id: int = self._separator()
+        self.identity: str = hashlib.sha256(self._describe().encode()).hexdigest()
+
+    def encode(self, text: str) -> list[int]:
+        """Return the token ids of ``text``; no special token is added, and no space before it."""
+        return self.encode_batch([text])[0]
+
+    def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the token ids of every text."""
+        if not texts:
+            return []
+        if not self._adds_space:
+            return self._plain(texts)
+        return [ids[len(self._start) :] for ids in self._plain([START + text for text in texts])]
+
+    def decode(self, ids: Iterable[int]) -> str:
+        """Return the text of ``ids`` without special tokens."""
+        text: str = self._inner.decode(
+            [int(i) for i in ids], skip_special_tokens=True, clean_up_tokenization_spaces=False
+        )
+        return text
+
+    def utf8_bytes(self, ids: Iterable[int]) -> int:
+        """Return how many bytes of text the ids stand for; half a character at an end counts as U+FFFD."""
+        return len(self.decode(ids).encode())
+
+    def _plain(self, texts: Sequence[str]) -> list[list[int]]:
+        """Return the token ids as the tokenizer itself gives them."""
+        found: list[list[int]] = self._inner(list(texts), add_special_tokens=False, verbose=False)["input_ids"]
+        return found
+
+    def _differs_at_start(self) -> bool:
+        """Say whether a text has other tokens at the very start than after `START`, and those can be told apart."""
+        alone, after = self._plain(["4a", START + "4a"])
+        return after != [*self._start, *alone] and after[: len(self._start)] == self._start
+
+    def _separator(self) -> int:
+        named = self._inner.init_kwargs.get(SEPARATOR)
+        if named is not None:
+            return int(self._inner.convert_tokens_to_ids(named))
+        line = self._plain(["\n"])[0]
+        known = len(line) > 0 and line[-1] not in (self.end_id, self._inner.unk_token_id)
+        return int(line[-1]) if known else self.end_id
+
+    def _describe(self) -> str:
+        """Return all that decides which ids a text gets."""
+        backend = getattr(self._inner, "backend_tokenizer", None)
+        content = backend.to_str() if backend is not None else json.dumps(self._inner.get_vocab(), sort_keys=True)
+        ends = [type(self._inner).__name__, self.begin_id, self.end_id, self.separator_id]
+        return json.dumps([*ends, content])
+
+    def __repr__(self) -> str:
+        return f"HuggingFaceTokenizer(vocabulary_size={self.vocabulary_size}, identity={self.identity[:12]})"

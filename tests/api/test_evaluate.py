@@ -1,0 +1,148 @@
+"""`em.evaluate` and `emergence evaluate`: the questions of a study, put to any model, and free when put again."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+import pytest
+
+import emergence as em
+from emergence.core.schema import RECORD_COLUMNS, SCORE_COLUMNS
+from emergence.evaluation import engine
+from tests.tiny import emergence
+from tests.tiny_huggingface import save
+
+COPY: dict[str, Any] = {"name": "copy", "length": 4, "letters": 6}
+RUN = "R02-s1"
+
+
+@pytest.fixture(scope="module")
+def gpt2(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return save("gpt2", tmp_path_factory.mktemp("hub") / "tiny-gpt2")
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("EMERGENCE_CACHE", str(tmp_path / "answers"))
+    return tmp_path / "answers"
+
+
+def test_a_run_gets_the_scores_that_its_study_gave_it(finished: Path) -> None:
+    found = em.evaluate(finished / "models" / RUN, [COPY, {"name": "text", "samples": 2}], examples=64)
+    assert set(SCORE_COLUMNS) <= set(found.scores.columns)
+    assert set(RECORD_COLUMNS) <= set(found.records.columns)
+    study = em.open_study(finished).scores
+    mine = study.filter(pl.col("model") == "R02", pl.col("seed") == 1, pl.col("step") == 125)
+    assert found.scores.height == mine.height == 6
+    keys = ["task", "metric"]
+    for theirs, row in zip(mine.sort(keys).to_dicts(), found.scores.sort(keys).to_dicts(), strict=True):
+        for column in SCORE_COLUMNS:
+            value = theirs[column]
+            assert row[column] == (pytest.approx(value, abs=1e-5) if isinstance(value, float) else value), column
+    records = pl.read_parquet(finished / "records" / f"{RUN}-000125.parquet")
+    assert found.records["output"].to_list() == records["output"].to_list()
+
+
+def test_a_model_of_transformers_is_asked_the_same(gpt2: Path) -> None:
+    found = em.evaluate(gpt2, [{"name": "addition", "digits": 2}, "recall"], examples=20, shots=1)
+    assert found.scores["model"].unique().to_list() == ["tiny-gpt2"]
+    assert found.scores["family"].unique().to_list() == ["gpt2"]
+    assert set(found.scores["n"]) == {20}
+    first = found.records.row(0, named=True)
+    model = em.load(gpt2)
+    assert first["prompt"].count("\n") == 1  # one worked example, which ends with its line
+    expected = model.loglikelihood(first["prompt"], first["target"]).logprobs
+    assert first["logprobs"] == pytest.approx(expected, abs=1e-5)
+
+
+def test_what_was_asked_before_is_not_computed_again(
+    gpt2: Path, monkeypatch: pytest.MonkeyPatch, own_cache: Path
+) -> None:
+    asked: list[int] = []
+    real = engine.answer
+
+    def counting(network: Any, requests: Any, *, end_id: int) -> Any:
+        asked.append(len(requests))
+        return real(network, requests, end_id=end_id)
+
+    monkeypatch.setattr(engine, "answer", counting)
+    model = em.load(gpt2)
+    first = em.evaluate(model, "copy", examples=16)
+    again = em.evaluate(gpt2, "copy", examples=16)
+    assert asked == [32]
+    assert again.records.equals(first.records)
+    assert again.scores.equals(first.scores)
+    more = em.evaluate(model, "copy", examples=20)
+    assert asked == [32, 8]  # the other sixteen are the same questions
+    assert more.records.head(16).equals(first.records)
+    em.evaluate(model, "copy", examples=16, cache=False)
+    em.evaluate(model, "copy", examples=16, cache=own_cache / "elsewhere")
+    assert asked == [32, 8, 32, 32]
+
+
+def test_other_weights_have_other_answers(tmp_path: Path) -> None:
+    folder = save("gpt_neox", tmp_path / "model")
+    model = em.load(folder)
+    first = em.evaluate(model, "copy", examples=16)
+    weights = bytearray((folder / "model.safetensors").read_bytes())
+    weights[-64:] = bytes(64)
+    (folder / "model.safetensors").write_bytes(weights)
+    other = em.evaluate(folder, "copy", examples=16)
+    assert not other.records.equals(first.records)
+    assert other.records.equals(em.evaluate(folder, "copy", examples=16, cache=False).records)
+    with pytest.raises(em.UserError, match="has changed since"):  # the old network must not answer for the new file
+        em.evaluate(model, "copy", examples=16)
+
+
+@pytest.mark.parametrize(
+    ("asked", "says"),
+    [
+        ({"tasks": "copi"}, "did you mean 'copy'"),
+        ({"tasks": []}, "no task"),
+        ({"tasks": ["copy", "copy"]}, "twice"),
+        ({"tasks": [{"length": 4}]}, "a task is a name"),
+        ({"tasks": {"name": "copy", "lenght": 4}}, "did you mean 'length'"),
+        ({"tasks": "copy", "shots": -1}, "shots is -1"),
+        ({"tasks": "copy", "examples": 0}, "examples is 0"),
+        ({"tasks": "copy", "shots": 30}, "raise the context"),
+        ({"tasks": "text"}, "needs a corpus"),
+    ],
+)
+def test_what_cannot_be_asked_is_said(gpt2: Path, asked: dict[str, Any], says: str) -> None:
+    with pytest.raises(em.UserError, match=says):
+        em.evaluate(gpt2, **asked)
+
+
+def test_a_task_whose_letters_the_tokenizer_does_not_know_is_refused(finished: Path, tmp_path: Path) -> None:
+    from emergence.core.settings import TokenizerSettings
+    from emergence.text import build_tokenizer
+
+    folder = save("llama", tmp_path / "letters")
+    build_tokenizer(TokenizerSettings(kind="char"), ["abcdef|"]).save(folder / "tokenizer.json")
+    said = {"tokenizer_class": "PreTrainedTokenizerFast", "eos_token": "<|endoftext|>", "unk_token": "<|unk|>"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(said | {"example_separator": "<|endoftext|>"}))
+    assert em.evaluate(folder, COPY, examples=8).scores.height == 3
+    with pytest.raises(em.UserError, match="cannot write the task modular_addition"):
+        em.evaluate(folder, "modular_addition", examples=8)
+
+
+def test_the_command_line_prints_and_writes_the_scores(gpt2: Path, tmp_path: Path) -> None:
+    asked = ("evaluate", gpt2, "--task", "{name: copy, length: 4}", "--task", "recall", "--examples", "10")
+    plain = emergence(*asked, "--out", "scores.parquet", cwd=tmp_path)
+    assert plain.returncode == 0, plain.stderr
+    assert plain.stderr == ""
+    assert {"tiny-gpt2", "recall", "exact_match"} <= set(plain.stdout.replace(",", " ").split())
+    document = json.loads(emergence(*asked, "--json", cwd=tmp_path).stdout)
+    assert document["scores"] == pl.read_parquet(tmp_path / "scores.parquet").to_dicts()
+    for wrong, says in [
+        (("evaluate", gpt2, "--task", "{name: copy"), "not YAML"),
+        (("evaluate", gpt2), "--task"),
+        (("evaluate", "nowhere", "--task", "copy"), "is not a folder"),
+        (("evaluate", gpt2, "--task", "copy", "--out", "scores.txt"), ".parquet or .csv"),
+    ]:
+        done = emergence(*wrong, cwd=tmp_path)
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+        assert says in done.stderr
