@@ -34,7 +34,7 @@ AT_ONCE = 500  # answers looked up by one statement; SQLite has allowed at least
 PATIENCE = 30.0  # seconds to wait for another process that writes
 BEGINNING = 0.05  # seconds between attempts to begin a file that another process is just beginning
 SETTLED = 2.0  # seconds after which a file that changes gets another time of change, on any file system
-FORMAT = 1
+FORMAT = 1  # to be raised when answers are computed or kept otherwise
 
 _SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS answers (age INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, value BLOB NOT NULL);

@@ -69,12 +69,13 @@ def load_huggingface(
             network.train(False)
             tokenizer = AutoTokenizer.from_pretrained(name, **options)
             files = files or WeightsFiles.of(_downloaded(name, revision), str(precision))
+            text = network.config.get_text_config()
+            wrapped = HuggingFaceNetwork(network, _shape(network, text, _context(text, tokenizer)))
+            return wrapped, HuggingFaceTokenizer(tokenizer), files
+        except UserError:
+            raise
         except Exception as error:  # what transformers raises depends on what a file holds
             raise UserError(f"cannot load {name}: {_first_line(error)}") from error
-        text = network.config.get_text_config()
-        context = _context(text, tokenizer)
-        shape = _shape(network, text, context)
-        return HuggingFaceNetwork(network, shape), HuggingFaceTokenizer(tokenizer), files
 
 
 def _shape(network: Any, text: Any, context: int) -> Any:
