@@ -92,7 +92,8 @@ def main() -> None:
 
     torch.set_num_threads(1)
     torch.use_deterministic_algorithms(True)
-    torch.utils.deterministic.fill_uninitialized_memory = False  # a pass over every new tensor, to find faults alone
+    # A pass over every new tensor, to find faults alone.
+    torch.utils.deterministic.fill_uninitialized_memory = False  # type: ignore[attr-defined]
     while True:
         job = jobs.get()
         if "measure" in job:
