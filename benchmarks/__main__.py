@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import (
+    budgets,
     costs,
     demo,
     error_rates,
@@ -20,7 +21,6 @@ from benchmarks import (
     forecasting,
     ladders,
     questions,
-    throughput,
     time_to_verdict,
     verdict_speed,
     width_transfer,
@@ -31,12 +31,12 @@ PARTS: dict[str, Any] = {
     "ladders": ladders,
     "questions": questions,
     "time_to_verdict": time_to_verdict,
+    "budgets": budgets,
     "costs": costs,
     "demo": demo,
     "error_rates": error_rates,
     "fitting": fitting,
     "forecasting": forecasting,
-    "throughput": throughput,
     "verdict_speed": verdict_speed,
     "width_transfer": width_transfer,
 }

@@ -19,7 +19,7 @@ from benchmarks.peers.pipeline.examples import write_examples
 TITLE = "From nothing to a verdict"
 PEERS = ("transformers", "lm_eval", "scipy")
 
-OWN_REPETITIONS, PIPELINE_REPETITIONS = 5, 1
+OWN_REPETITIONS, PIPELINE_REPETITIONS = 3, 1
 CONTEXT, BATCH_ROWS, TOKENS, REPLICAS = 18, 30, 3e5, 3
 EXAMPLES, FEWEST_EXAMPLES = 512, 8
 SMALLEST, LARGEST, RUNGS = 3e3, 2e5, 5
