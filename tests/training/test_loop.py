@@ -266,10 +266,21 @@ def test_interrupted_branches_end_with_the_same_bits(tmp_path: Path, stop_at: in
         assert a.select(timeless).sort(timeless).equals(b.select(timeless).sort(timeless))
 
 
-def test_a_lost_branch_grows_again(tmp_path: Path) -> None:
-    folders = [tmp_path / str(seed) for seed in STACK.seeds]
-    train_all(folders, BRANCHES)
-    lost = [weights(folder, 20) for folder in folders]
-    shutil.rmtree(folders[1] / "checkpoints" / "000020")
-    train_all(folders, BRANCHES)
-    assert [weights(folder, 20) for folder in folders] == lost
+@pytest.mark.parametrize("decay", [0.01, 0.3, 1.0])
+@pytest.mark.parametrize("lost", ["checkpoints/000020", "checkpoints/000060", "trunk", "history.parquet"])
+def test_what_is_lost_of_branches_grows_again(tmp_path: Path, lost: str, decay: float) -> None:
+    schedule = dataclasses.replace(BRANCHES.schedule, decay=decay, warmup=0.0)
+    spec = dataclasses.replace(BRANCHES, schedule=schedule, seeds=(5, 6))
+    folders = [tmp_path / str(seed) for seed in spec.seeds]
+    before, _, _ = train_all(folders, spec)
+    kept = [weights(folder, end) for folder in folders for end in (20, 35, 60)]
+    if (folders[1] / lost).is_dir():
+        shutil.rmtree(folders[1] / lost)
+    else:
+        (folders[1] / lost).unlink(missing_ok=True)
+    after, _, _ = train_all(folders, spec)
+    assert [weights(folder, end) for folder in folders for end in (20, 35, 60)] == kept
+    timeless = ["step", "branch", "tokens", "flops", "train_loss", "validation_loss"]
+    for old, new in zip(before, after, strict=True):
+        ends = [table.drop_nulls("validation_loss").select(timeless).sort("step") for table in (old, new)]
+        assert ends[0].equals(ends[1])

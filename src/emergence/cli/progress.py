@@ -102,6 +102,11 @@ class StudyProgress(Bar):
         self._flops = {name: self._flops[name] for name in event["waiting"]}
         self._task = self._bar.add_task("training", total=sum(self._flops.values()) or 1, doing="")
 
+    def _on_groups(self, event: dict[str, Any]) -> None:
+        stacked = [name for name in event["names"] if "+" in name]
+        if stacked:
+            self._say(f"stacked: {', '.join(stacked)}")
+
     def _on_training(self, event: dict[str, Any]) -> None:
         name = event["run"]
         self._done[name] = event["share"]

@@ -87,7 +87,7 @@ class ModelSettings(Settings):
 class TrainingSettings(Settings):
     """One setting for the whole ladder; ``learning_rate: auto`` follows the family's own rule.
 
-    With ``budgets``, numbers of tokens below ``tokens``, every checkpoint stands for a whole training of that length: a
+    With ``budgets``, numbers of tokens up to ``tokens``, every checkpoint stands for a whole training of that length: a
     branch leaves the run and cools down (`training.schedule`). They take the place of ``checkpoints``.
     """
 
@@ -101,6 +101,11 @@ class TrainingSettings(Settings):
     decay: Share = 0.2
     clip: Annotated[float, Field(gt=0)] = 1.0
 
+    @field_validator("budgets", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: Any) -> Any:
+        return value if isinstance(value, list | tuple) else (value,)
+
     @model_validator(mode="after")
     def _phases_fit(self) -> TrainingSettings:
         if self.warmup + self.decay > 1:
@@ -111,8 +116,10 @@ class TrainingSettings(Settings):
 
     @model_validator(mode="after")
     def _budgets_fit(self) -> TrainingSettings:
-        if self.budgets and "checkpoints" in self.model_fields_set:
+        if self.budgets and self.checkpoints != TrainingSettings.model_fields["checkpoints"].default:
             raise ValueError("budgets take the place of checkpoints; leave one of them out")
+        if self.budgets and not self.decay:
+            raise ValueError("budgets are reached by a decay of the learning rate; set decay above 0")
         warm = self.warmup * self.tokens
         for budget in self.budgets:
             if budget > self.tokens:

@@ -80,11 +80,13 @@ def cost_table(data: ReportData, texts: Texts) -> CostTable | None:
 
 
 def _last(data: ReportData) -> pl.DataFrame | None:
-    """Return the end of every run; a loss is taken from the last row that has one."""
+    """Return the end of every run, with all that it cost; a loss is taken from the last row that has one."""
     history = data.history
     if history is None or not history.height:
         return None
-    return history.sort("step").group_by("model", "seed", maintain_order=True).agg(pl.all().drop_nulls().last())
+    spent = [name for name in ("flops_spent", "seconds") if name in history.columns]
+    runs = history.sort("step").group_by("model", "seed", maintain_order=True)
+    return runs.agg(pl.exclude(*spent, "model", "seed").drop_nulls().last(), pl.col(spent).max())
 
 
 def _sum(frame: pl.DataFrame, column: str) -> float | None:

@@ -71,7 +71,10 @@ def _history(path: Path) -> pl.DataFrame:
                 pl.lit(model).alias("model"), pl.lit(int(seed)).alias("seed")
             )
         )
-    return pl.concat(frames, how="diagonal_relaxed")
+    whole = pl.concat(frames, how="diagonal_relaxed")
+    if "branch" in whole.columns:  # the training loss is that of the trunk
+        whole = whole.with_columns(pl.when(pl.col("branch").is_null()).then(pl.col("train_loss")).alias("train_loss"))
+    return whole
 
 
 def _ladder(path: Path, study: Mapping[str, Any]) -> pl.DataFrame:
@@ -161,14 +164,14 @@ def _scaling(history: pl.DataFrame, scores: pl.DataFrame) -> Sequence[ScalingFit
 
 def _facts(study: Mapping[str, Any], manifest: Mapping[str, Any], history: pl.DataFrame) -> dict[str, str]:
     """Return what was run, on what and at what cost, in words."""
-    last = history.group_by("model", "seed").agg(pl.col("flops", "seconds", "tokens").last())
+    last = history.group_by("model", "seed").agg(pl.col("flops_spent", "seconds", "tokens").max())
     hardware, versions = manifest["hardware"], manifest["versions"]
     return {
         "study": study["name"],
         "seed": str(study["seed"]),
         "runs": f"{len(last)} ({study['model']['ladder']['rungs']} rungs × {study['replicas']} replicas)",
         "training tokens per run": f"{last.select(pl.col('tokens').max()).item():,.0f}",
-        "training FLOPs": f"{float(last['flops'].sum()):.3g}",
+        "training FLOPs": f"{float(last['flops_spent'].sum()):.3g}",
         "training time": f"{float(last['seconds'].sum()):,.0f} s of one core each",
         "wall-clock time": f"{manifest.get('seconds', 0.0):,.0f} s for training and evaluation",
         "machine": f"{hardware['processor']}, {hardware['cores']} cores, {hardware['memory_gib']} GiB",

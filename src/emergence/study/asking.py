@@ -75,8 +75,8 @@ class Examiner:
             records.write_parquet(temporary)
 
     def forget_unreachable(self, run: Path, steps: tuple[int, ...]) -> None:
-        """Delete what stands after a checkpoint that is damaged while its records are missing, so that it is trained
-        again."""
+        """Delete a checkpoint that is damaged while its records are missing, and what was trained from there, so that
+        it is trained again. A branch has nothing after it."""
         found = {checkpoint.step: checkpoint for checkpoint in find_checkpoints(run)}
         last = max(found, default=0)
         for step in steps:
@@ -87,7 +87,7 @@ class Examiner:
                     raise DamagedFileError
                 found[step].state()
             except DamagedFileError:
+                alone = self._job["spec"]["schedule"]["branches"]
                 for later in found.values():
-                    if later.step >= step:
+                    if later.step == step or (later.step > step and not alone):
                         later.delete()
-                return

@@ -18,10 +18,11 @@ from typing import Any, Self
 
 import psutil
 
+from emergence.study.plan import MEMORY_SHARE
+
 __all__ = ["WorkerError", "Workers"]
 
 ATTEMPTS = 3  # of one job, before a worker that keeps dying ends the study
-MEMORY_SHARE = 0.8  # of the machine, for all workers together
 
 
 class WorkerError(RuntimeError):

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 import psutil
+from pydantic import ValidationError
 
 from emergence.core.errors import UserError
 from emergence.core.settings import StudySettings
@@ -160,6 +161,8 @@ def _claim(path: Path, study: StudySettings, shapes: Mapping[str, Any]) -> None:
     file = path / "study.yaml"
     if file.exists() and (path / "models").exists():
         before, _ = read_yaml(file)
+        with contextlib.suppress(ValidationError):  # what an earlier version did not know takes its default
+            before = StudySettings.model_validate(before).model_dump(mode="json")
         changes = [key for key in _differences(before, resolved) if not key.startswith(FREE)]
         other = next((key for key in changes if key not in GROWING), None)
         lost = _first_lost(path, shapes) if changes and other is None else None

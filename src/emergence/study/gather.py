@@ -34,6 +34,8 @@ def gather(plan: Plan, folder: StudyFolder) -> Gathered:
         notes += outcome["notes"]
         history_file = folder.run(job.name) / "history.parquet"
         if not history_file.exists():
+            if outcome["status"] != "diverged":
+                raise DamagedFileError(f"{history_file} is missing; run the study again")
             continue
         if outcome["status"] != "diverged":
             notes += _identical(folder, job)

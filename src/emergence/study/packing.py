@@ -17,15 +17,19 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from emergence.models.family import FAMILIES
-from emergence.study.plan import WORKER_BYTES, Job, Plan, Rung
+import numpy as np
+import psutil
 
-__all__ = ["Group", "Layout", "group_jobs", "lay_out", "measure_here"]
+from emergence.models.family import FAMILIES
+from emergence.study.plan import MEMORY_SHARE, WORKER_BYTES, Job, Plan, Rung
+
+__all__ = ["Group", "Layout", "group_jobs", "lay_out", "measure_here", "most_stacked", "set_stacks"]
 
 MOST_STACKED = 8
 PROBE_SECONDS = 1.0
 STACKABLE_PARAMETERS = 500_000  # from there on the passes between matrix products hardly matter
-TIMED_STEP_FLOPS = 1e11  # a step that takes a few seconds at most
+TIMED_STEP_FLOPS = 1e10  # a larger step is timed on fewer rows
+LEAST_GAIN = 0.02  # below which a measurement says nothing
 
 
 @dataclass(frozen=True)
@@ -77,35 +81,62 @@ def measure_here(request: dict[str, Any]) -> float:
 
 def lay_out(plan: Plan, measure: Callable[[dict[str, Any]], float] = measure_here) -> Layout:
     """Probe the machine and choose the stacks, unless the study sets them."""
-    alone, stacked = _probe(plan, measure)
-    asked = plan.study.execution.stack
-    most = min(plan.study.replicas, MOST_STACKED if asked == "auto" else asked)
-    stacks = {
-        rung.name: most if _stackable(rung) and (asked != "auto" or stacked[rung.name] < alone[rung.name]) else 1
-        for rung in plan.rungs
-    }
+    stacks = set_stacks(plan)
+    choose = stacks is None
+    if stacks is None:
+        stacks = {rung.name: most_stacked(plan, rung) for rung in plan.rungs}
+    seconds = _probe(plan, stacks, measure)
+    if choose:
+        for rung in plan.rungs:
+            alone, stacked = (seconds[rung.name][size] for size in (1, stacks[rung.name]))
+            if stacked > (1 - LEAST_GAIN) * alone:
+                stacks[rung.name] = 1
 
-    def seconds() -> float:
+    def total() -> float:
         groups = group_jobs(plan.jobs, stacks)
         steps = plan.schedule.computed_steps
-        return _makespan(
-            [
-                steps * len(group.seeds) * (stacked if len(group.seeds) > 1 else alone)[group.rung.name]
-                for group in groups
-            ],
-            plan.workers,
-        )
+        each = [steps * len(g.seeds) * _interpolated(seconds[g.rung.name], len(g.seeds)) for g in groups]
+        return _makespan(each, plan.workers)
 
-    best = seconds()
-    for rung in reversed(plan.rungs if asked == "auto" else ()):  # the largest decides when the last core is done
+    best = total()
+    for rung in reversed(plan.rungs if choose else ()):  # the largest decides when the last core is done
         while stacks[rung.name] > 1:
             before = stacks[rung.name]
-            stacks[rung.name] = math.ceil(plan.study.replicas / (math.ceil(plan.study.replicas / before) + 1))
-            if (now := seconds()) >= best:
+            stacks[rung.name] = _balanced(plan.study.replicas, math.ceil(plan.study.replicas / before) + 1)
+            if (now := total()) > (1 - LEAST_GAIN) * best:
                 stacks[rung.name] = before
                 break
             best = now
     return Layout(stacks, best)
+
+
+def set_stacks(plan: Plan) -> dict[str, int] | None:
+    """Return the stacks where nothing is left to choose: the study sets them, or no replicas can be stacked."""
+    asked = plan.study.execution.stack
+    most = {rung.name: most_stacked(plan, rung) for rung in plan.rungs}
+    if asked != "auto":
+        return {name: min(size, asked) for name, size in most.items()}
+    return most if max(most.values()) == 1 else None
+
+
+def most_stacked(plan: Plan, rung: Rung) -> int:
+    """Return how many replicas of a rung may be stacked: as many as are worth it and fit into the memory, in equal
+    parts."""
+    if rung.config.non_embedding_parameters >= STACKABLE_PARAMETERS:
+        return 1
+    room = MEMORY_SHARE * psutil.virtual_memory().total - WORKER_BYTES
+    most = max(1, min(plan.study.replicas, MOST_STACKED, int(room / (rung.memory - WORKER_BYTES))))
+    return _balanced(plan.study.replicas, math.ceil(plan.study.replicas / most))
+
+
+def _balanced(replicas: int, groups: int) -> int:
+    return math.ceil(replicas / groups)
+
+
+def _interpolated(seconds: Mapping[int, float], size: int) -> float:
+    """Return the seconds of a step per replica in a stack of ``size`` from those that were timed."""
+    sizes = sorted(seconds)
+    return float(np.interp(size, sizes, [seconds[known] for known in sizes]))
 
 
 def group_jobs(jobs: Iterable[Job], stacks: Mapping[str, int], begun: Mapping[str, int] | None = None) -> list[Group]:
@@ -122,31 +153,26 @@ def group_jobs(jobs: Iterable[Job], stacks: Mapping[str, int], begun: Mapping[st
     return sorted(groups, key=lambda group: (-group.rung.flops * len(group.seeds), group.name))
 
 
-def _probe(plan: Plan, measure: Callable[[dict[str, Any]], float]) -> tuple[dict[str, float], dict[str, float]]:
-    """Return the seconds of a step per replica, alone and stacked, by rung.
-
-    Rungs too large to time in a moment are scaled up from the largest timed one by their FLOPs.
-    """
-    alone: dict[str, float] = {}
-    stacked: dict[str, float] = {}
-    size = min(plan.study.replicas, MOST_STACKED)
-    per_flop = 0.0
+def _probe(
+    plan: Plan, stacks: Mapping[str, int], measure: Callable[[dict[str, Any]], float]
+) -> dict[str, dict[int, float]]:
+    """Return the seconds of a step per replica by rung and by the number that are stacked: one, and ``stacks``."""
+    found: dict[str, dict[int, float]] = {}
     for rung in plan.rungs:
-        request = {
-            "family": plan.study.model.family,
-            "config": rung.config.to_dict(),
-            "batch_rows": plan.batch_rows,
-            "stacked": _stackable(rung),
-            "seconds": PROBE_SECONDS / (2 * len(plan.rungs)),
-        }
-        if not per_flop or rung.flops / plan.steps < TIMED_STEP_FLOPS:
-            alone[rung.name] = measure({**request, "replicas": 1})
-            per_flop = alone[rung.name] / rung.flops
-        else:
-            alone[rung.name] = rung.flops * per_flop
-        stacks = size > 1 and _stackable(rung)
-        stacked[rung.name] = measure({**request, "replicas": size}) if stacks else alone[rung.name]
-    return alone, stacked
+        found[rung.name] = {}
+        for size in sorted({1, stacks[rung.name]}):
+            share = TIMED_STEP_FLOPS / (size * rung.flops / plan.steps)
+            rows = max(1, min(plan.batch_rows, int(share * plan.batch_rows)))
+            request = {
+                "family": plan.study.model.family,
+                "config": rung.config.to_dict(),
+                "batch_rows": rows,
+                "stacked": _stackable(rung),
+                "replicas": size,
+                "seconds": PROBE_SECONDS / (2 * len(plan.rungs)),
+            }
+            found[rung.name][size] = measure(request) * plan.batch_rows / rows
+    return found
 
 
 def _stackable(rung: Rung) -> bool:

@@ -22,6 +22,7 @@ __all__ = ["Job", "Plan", "Rung", "Texts", "make_plan"]
 
 LONGEST_TOKEN = 20  # characters; the mean over a text stays below
 WORKER_BYTES = 400 * 2**20  # a process with torch loaded and nothing done
+MEMORY_SHARE = 0.8  # of the machine, for all workers together
 
 
 @dataclass(frozen=True)
@@ -134,7 +135,7 @@ def make_plan(study: StudySettings) -> Plan:
                 name=f"R{index:02d}",
                 config=config,
                 flops=3 * config.forward_flops(tokens, context),
-                memory=_run_bytes(config, batch_rows * context),
+                memory=_run_bytes(config, batch_rows * context, branches=bool(training.budgets)),
             )
         )
     return Plan(
@@ -203,15 +204,16 @@ def _sources(study: StudySettings, tasks: dict[str, Task]) -> dict[str, float]:
     return {name: weight / total for name, weight in weights.items()}
 
 
-def _run_bytes(config: Any, batch_tokens: int) -> float:
-    """Estimate the memory of a run: weights, gradients and two moments, and the activations a backward pass needs.
+def _run_bytes(config: Any, batch_tokens: int, *, branches: bool) -> float:
+    """Estimate the memory of a run.
 
-    Per token and block about 16 values of the model width and 5 of the feed-forward width; per token three of the
-    vocabulary.
+    Weights, two moments, gradients twice (as they come and flat), a copy of weights and moments for the thread that
+    writes checkpoints, and one of the trunk while a branch grows: 4 bytes a number. Of activations, per token and block
+    about 21 values of the model width and 6.5 of the feed-forward width, and per token four of the vocabulary.
     """
-    weights = 16.0 * config.parameters
+    weights = 4.0 * (5 + 3 + 3 * branches) * config.parameters
     activations = (
-        4.0 * batch_tokens * (config.depth * (16 * config.width + 5 * config.feed_forward) + 3 * config.vocabulary)
+        4.0 * batch_tokens * (config.depth * (21 * config.width + 6.5 * config.feed_forward) + 4 * config.vocabulary)
     )
     return float(WORKER_BYTES + weights + activations)
 

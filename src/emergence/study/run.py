@@ -19,11 +19,11 @@ import polars as pl
 from emergence.core.settings import StudySettings
 from emergence.core.store import DamagedFileError, read_sealed
 from emergence.models.checkpoint import find_checkpoints, last_step
-from emergence.study.executor import Workers
+from emergence.study.executor import WorkerError, Workers
 from emergence.study.findings import Findings, ask_forecasts, find, read_forecasts, with_earlier, write_findings
 from emergence.study.folder import StudyFolder, open_folder
 from emergence.study.gather import gather
-from emergence.study.packing import Group, group_jobs, lay_out
+from emergence.study.packing import Group, group_jobs, lay_out, set_stacks
 from emergence.study.plan import Job, Plan, make_plan
 from emergence.study.prepare import prepare
 
@@ -93,11 +93,25 @@ def _run_jobs(plan: Plan, folder: StudyFolder, jobs: list[Job], workers: Workers
     progress({"event": "jobs", "waiting": [job.name for job in jobs], "total": len(plan.jobs)})
     begun = {job.name: last_step(folder.run(job.name)) for job in jobs}
     try:
-        groups = group_jobs(jobs, lay_out(plan, workers.measure).stacks, begun) if jobs else []
+        groups = group_jobs(jobs, _stacks(plan, folder, workers), begun) if jobs else []
+        progress({"event": "groups", "names": [group.name for group in groups]})
         workers.execute([describe(plan, folder, group) for group in groups], on_event)
     finally:
         folder.manifest["seconds"] = folder.manifest.get("seconds", 0.0) + time.monotonic() - started
         folder.save()
+
+
+def _stacks(plan: Plan, folder: StudyFolder, workers: Workers) -> dict[str, int]:
+    """Return how many replicas of each rung are stacked, as the study or a probe of the machine says."""
+    stacks = set_stacks(plan)
+    if stacks is None:
+        try:
+            stacks = lay_out(plan, workers.measure).stacks
+        except WorkerError as fault:
+            folder.note(f"no replicas are stacked: {fault}")
+            stacks = {rung.name: 1 for rung in plan.rungs}
+    folder.manifest["stacks"] = stacks
+    return stacks
 
 
 def _finished(plan: Plan, folder: StudyFolder, job: Job) -> bool:

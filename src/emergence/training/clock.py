@@ -35,7 +35,7 @@ class Clock:
 
     def restore(self, histories: list[list[dict[str, Any]]], step: int) -> None:
         """Go on after ``step`` of the trunk as the histories say."""
-        trunk = [next(row for row in reversed(rows) if row["step"] == step) for rows in histories]
+        trunk = [next(row for row in rows if row["step"] == step and row["branch"] is None) for rows in histories]
         self._tokens = trunk[0]["tokens"]
         self._flops = np.array([row["flops"] for row in trunk])
         self._spent = np.array([max(row["flops_spent"] for row in rows) for rows in histories])

@@ -1,7 +1,9 @@
 """What a run leaves on the disk while it goes on, and where it goes on from.
 
 Checkpoints are written by a thread of their own, so that the next steps (or the evaluation) do not wait for the disk.
-A run with branches keeps the trunk's resume points in ``trunk/``; its checkpoints are the cooled ones.
+A run with branches keeps the trunk's resume points in ``trunk/``; its checkpoints are the cooled ones. A branch is
+short and has no resume points of its own. In the history the column ``branch`` holds the end of the branch that a row
+belongs to, and nothing on the trunk.
 """
 
 from __future__ import annotations
@@ -33,6 +35,7 @@ class Keeper:
         self._resumable = [folder / "trunk" if schedule.branches else folder for folder in folders]
         self.histories: list[History] = [[] for _ in folders]
         self.notes: list[list[str]] = [[] for _ in folders]
+        self._ends: set[int] = set()  # of the branches that are there
         self._writer = ThreadPoolExecutor(1, thread_name_prefix="checkpoints")
         self._writing: Future[None] | None = None
 
@@ -56,20 +59,43 @@ class Keeper:
     def resume(self, stack: Stack) -> int:
         """Give the stack the last state that is sound in every folder and return its step; 0 where there is none.
 
-        Damaged checkpoints are deleted and named in the notes.
+        Damaged checkpoints are deleted and named in the notes. With branches the step is one from which all that are
+        missing can grow. Raises UserError for checkpoints of another version of this network.
         """
-        sound = [self._sound(s) for s in range(len(self._folders))]
-        limit = self._first_to_do()
-        common = {step for step in set.intersection(*map(set, sound)) if limit is None or step <= limit}
-        if not common:
-            return 0
-        step = max(common)
-        chosen = [found[step] for found in sound]
-        stack.restore(step, [c.weights() for c, _ in chosen], [m for _, m in chosen])
-        self.histories = [self._history(s, step) or [] for s in range(len(self._folders))]
+        found = [self._read_history(s) for s in range(len(self._folders))]
+        if self._schedule.branches:
+            self._ends = {end for end in self._schedule.checkpoints if self._is_done(end, found)}
+        missing = [end for end in self._schedule.checkpoints if end not in self._ends]
+        limit = min(map(self._schedule.fork, missing), default=None) if self._schedule.branches else None
+        sound = [self._sound(s, rows) for s, rows in enumerate(found)]
+        step = max((s for s in set.intersection(*map(set, sound)) if limit is None or s <= limit), default=0)
+        if step:
+            chosen = [own[step] for own in sound]
+            stack.restore(step, [checkpoint.weights() for checkpoint, _ in chosen], [moments for _, moments in chosen])
+        self.histories = [
+            [row for row in rows if (row["step"] <= step if row["branch"] is None else row["branch"] in self._ends)]
+            for rows in found
+        ]
         return step
 
-    def _sound(self, s: int) -> dict[int, tuple[Checkpoint, dict[str, torch.Tensor]]]:
+    def _read_history(self, s: int) -> History:
+        """Return the history of one replica; an unreadable one is noted and begins anew."""
+        path = self._folders[s] / "history.parquet"
+        try:
+            return pl.read_parquet(path, glob=False).to_dicts() if path.exists() else []
+        except (OSError, pl.exceptions.PolarsError) as error:
+            self.notes[s].append(f"{path.name} was damaged ({error})")
+            return []
+
+    def _is_done(self, end: int, histories: list[History]) -> bool:
+        """Say whether every replica has the checkpoint of a branch and its row in the history."""
+        return all(
+            any(checkpoint.step == end for checkpoint in find_checkpoints(folder))
+            and any(row["branch"] == end for row in rows)
+            for folder, rows in zip(self._folders, histories, strict=True)
+        )
+
+    def _sound(self, s: int, rows: History) -> dict[int, tuple[Checkpoint, dict[str, torch.Tensor]]]:
         """Return the checkpoints of one replica that can be trained on, with the optimiser's state, by step."""
         found = {}
         for checkpoint in find_checkpoints(self._resumable[s]):
@@ -77,39 +103,21 @@ class Keeper:
                 checkpoint.state()
                 moments = checkpoint.optimiser()
                 if moments is not None:
-                    if self._history(s, checkpoint.step) is None:
+                    if not any(row["step"] == checkpoint.step and row["branch"] is None for row in rows):
                         raise DamagedFileError(f"{self._folders[s] / 'history.parquet'} does not reach it")
                     found[checkpoint.step] = (checkpoint, moments)
-            except (DamagedFileError, OSError, pl.exceptions.PolarsError) as error:
+            except (DamagedFileError, OSError) as error:
                 self.notes[s].append(f"a damaged checkpoint was passed over ({error})")
                 checkpoint.delete()
         return found
 
-    def _history(self, s: int, step: int) -> History | None:
-        """Return the history of one replica up to ``step`` of the trunk; None where it does not have that step."""
-        table = pl.read_parquet(self._folders[s] / "history.parquet", glob=False)
-        if not self._schedule.branches:
-            table = table.filter(pl.col("step") <= step)
-            return table.to_dicts() if step in table["step"] else None
-        cooled = {checkpoint.step for checkpoint in find_checkpoints(self._folders[s])}
-        rows = table.to_dicts()
-        trunk = [row for row in rows if row.get("validation_loss") is None and row["step"] <= step]
-        branches = [row for row in rows if row.get("validation_loss") is not None and row["step"] in cooled]
-        return trunk + branches if any(row["step"] == step for row in trunk) else None
-
-    def _first_to_do(self) -> int | None:
-        """Return the fork of the first branch that is missing; None where there is none."""
-        missing = [end for end in self._schedule.checkpoints if not self.has(end)]
-        return min(map(self._schedule.fork, missing), default=None) if self._schedule.branches else None
-
-    def has(self, step: int) -> bool:
-        """Say whether every replica has the checkpoint of ``step``."""
-        return all(any(c.step == step for c in find_checkpoints(folder)) for folder in self._folders)
+    def has(self, end: int) -> bool:
+        """Say whether every replica has the branch that ends at a step."""
+        return end in self._ends
 
     def branch_steps(self) -> int:
         """Return the number of steps of all branches that are there."""
-        ends = self._schedule.checkpoints if self._schedule.branches else ()
-        return sum(end - self._schedule.fork(end) for end in ends if self.has(end))
+        return sum(end - self._schedule.fork(end) for end in self._ends)
 
     def save(self, stack: Stack, step: int) -> None:
         """Write a checkpoint that the run can go on from, and let go of what no resumption needs any more."""
@@ -118,6 +126,7 @@ class Keeper:
     def save_cooled(self, stack: Stack, step: int) -> None:
         """Write the end of a branch, which nothing goes on from."""
         self._write(stack, step, self._folders, None)
+        self._ends.add(step)
 
     def save_histories(self) -> None:
         """Write the histories alone: what they end with is no state to go on from."""
@@ -143,7 +152,7 @@ class Keeper:
 
 
 def _frame(history: History) -> pl.DataFrame:
-    return pl.DataFrame(history, infer_schema_length=None)
+    return pl.DataFrame(history, infer_schema_length=None, schema_overrides={"branch": pl.Int64})
 
 
 def _write_history(run: Path, table: pl.DataFrame) -> None:

@@ -171,7 +171,7 @@ class _Training:
             count = 0
             if not branch or done == last:
                 for history, row in zip(self._keeper.histories, rows, strict=True):
-                    history.append(row)
+                    history.append({**row, "branch": end if branch else None})
             for s, row in enumerate(rows):
                 self._check(s, row)
             self._progress(self._done / self._schedule.computed_steps, losses)

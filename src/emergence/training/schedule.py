@@ -34,8 +34,8 @@ class Schedule:
     as 1 - sqrt(x) (Haegele et al. 2024, arXiv 2405.18392).
 
     With ``branches`` every checkpoint is cooled down: the *trunk* keeps the constant rate, and for a checkpoint at step
-    s a branch leaves it at ``fork(s)`` and decays until s. It is then what a run of s steps alone would have been, and
-    the trunk serves all of them.
+    s a branch leaves it at ``fork(s)`` and decays until s. It is then what a run of s steps alone with the same number
+    of warmup steps would have been, and the trunk serves all of them.
     """
 
     steps: int
@@ -45,8 +45,8 @@ class Schedule:
     branches: bool = False
 
     def fork(self, end: int) -> int:
-        """Return the step at which the decay of a run of ``end`` steps begins."""
-        return end - round(self.decay * end)
+        """Return the step at which the decay of a run of ``end`` steps begins; a branch has one step at least."""
+        return end - max(int(self.branches), round(self.decay * end))
 
     def factor(self, step: int, end: int | None) -> float:
         """Return the factor on the learning rate at ``step``, counted from 0, of a run of ``end`` steps; None: the

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import nn
 
+from emergence.core.errors import UserError
 from emergence.core.seeds import derive_seed
 from emergence.models.family import ModelConfig, build_network
 from emergence.training.batch import LANES, Batch, row_mean_losses
@@ -114,7 +115,13 @@ class Stack:
     def restore(
         self, step: int, weights: Sequence[dict[str, torch.Tensor]], moments: Sequence[dict[str, torch.Tensor]]
     ) -> None:
-        """Continue after ``step`` steps from what `weights` and `moments` returned for every replica."""
+        """Continue after ``step`` steps from what `weights` and `moments` returned for every replica.
+
+        Raises UserError where the tensors are those of another network.
+        """
+        own_names = {name for flat in self._flats for name, _ in flat.parts(flat.values, 0)}
+        if any(set(own) != own_names for own in weights):
+            raise UserError("the checkpoints were written by another version of this network; choose another folder")
         for s, own in enumerate(weights):
             self._write(s, own)
         for flat in self._flats:
