@@ -188,10 +188,10 @@ def test_a_stacked_replica_does_not_depend_on_the_others(context: int, rows: int
             draws = []
             for seed in seeds:
                 rng = np.random.default_rng([step, seed])
-                ids = rng.integers(0, 30, (rows, context + 1))
-                mask = rng.random((rows, context)) < 0.4
-                draws.append(Draw(ids[:, :-1], ids[:, 1:], mask, rows * (context - 1)))
-            stack.step(collate(draws, stacked=True), 1.0)
+                ids = rng.integers(0, 30, (1, rows, context + 1))
+                mask = rng.random((1, rows, context)) < 0.4
+                draws.append(Draw(ids[..., :-1], ids[..., 1:], mask, np.array([rows * (context - 1)])))
+            stack.step(collate(draws, stacked=True)[0], 1.0)
         return stack.weights(seeds.index(replica))
 
     together = weights_of(6, (5, 6, 7))

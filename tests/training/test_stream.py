@@ -83,27 +83,37 @@ def mixture(tmp_path: Path) -> Mixture:
 
 
 def test_each_source_gives_its_share(mixture: Mixture) -> None:
-    from_text = [int((mixture.draw(step).supervised.sum(axis=1) == 32).sum()) for step in range(200)]
+    from_text = [int((mixture.draw(step, 1).supervised[0].sum(axis=1) == 32).sum()) for step in range(200)]
     assert abs(sum(from_text) - 0.3 * 7 * 200) <= 1
     assert max(from_text) - min(from_text) <= 1
 
 
 def test_a_step_does_not_depend_on_the_steps_before(mixture: Mixture, tmp_path: Path) -> None:
-    late = mixture.draw(57)
+    late = mixture.draw(57, 1)
     for step in (3, 90, 0):
-        mixture.draw(step)
-    again = mixture.draw(57)
+        mixture.draw(step, 1)
+    again = mixture.draw(57, 1)
     assert np.array_equal(late.inputs, again.inputs)
-    assert np.array_equal(late.inputs[:, 1:], late.targets[:, :-1])
+    assert np.array_equal(late.inputs[..., 1:], late.targets[..., :-1])
+
+
+def test_steps_drawn_together_are_those_drawn_alone(mixture: Mixture) -> None:
+    together = mixture.draw(50, 9)
+    for k in range(9):
+        alone = mixture.draw(50 + k, 1)
+        for name in ("inputs", "targets", "supervised", "most"):
+            assert np.array_equal(getattr(together, name)[k], getattr(alone, name)[0])
 
 
 def test_an_epoch_shows_every_row_once(tmp_path: Path) -> None:
     rows = packed(tmp_path / "rows.bin", rows=40)
     source = RowsSource("addition", rows, rows)
     for epoch in range(3):
-        seen = np.concatenate([source.rows(40 * epoch + k, 5, seed=2)[0] for k in range(0, 40, 5)])
+        seen = np.concatenate(
+            [source.rows(np.array([40 * epoch + k, 40 * epoch + k + 5]), seed=2)[0] for k in range(0, 40, 5)]
+        )
         assert sorted(map(tuple, seen.tolist())) == sorted(map(tuple, rows.tokens.tolist()))
-    first, second = source.rows(0, 40, seed=2)[0], source.rows(40, 40, seed=2)[0]
+    first, second = source.rows(np.array([0, 40]), seed=2)[0], source.rows(np.array([40, 80]), seed=2)[0]
     assert not np.array_equal(first, second)
 
 

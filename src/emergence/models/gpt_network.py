@@ -1,7 +1,7 @@
 """The `gpt` network: a decoder-only Transformer whose weights are those of Hugging Face's LlamaForCausalLM.
 
-It is one model, or S replicas stacked into one network (`training/stack.py`): then every parameter, the token ids and the
-logits have a leading dimension S.
+It is one model, or S replicas stacked into one network (`training/stack.py`): then every parameter, the token ids and
+the logits have a leading dimension S.
 
 Shapes: B batch, T new positions, D width, H heads, K head width, V vocabulary, M selected positions.
 """

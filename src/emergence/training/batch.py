@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from emergence.training.data import Draw
@@ -34,49 +35,54 @@ class Batch:
     supervised: tuple[float, ...]
 
 
-def collate(draws: Sequence[Draw], *, stacked: bool) -> Batch:
-    """Return the batch of the given draws of equal shape, one per replica; unstacked there is exactly one.
+def collate(draws: Sequence[Draw], *, stacked: bool) -> list[Batch]:
+    """Return the batches of successive steps from the draws of every replica; unstacked there is exactly one.
 
     A position weighs one over the number that count in its row and over the number of rows, so that every row counts
     the same. Stacked replicas are padded with rows and positions of weight 0, to the most positions there can be and
     to multiples of `LANES`.
     """
-    B, T = draws[0].inputs.shape
-    tokens, supervised = B * T, tuple(float(draw.supervised.sum()) for draw in draws)
-    if stacked:
-        draws = [_padded(draw, -B % (LANES // math.gcd(T, LANES))) for draw in draws]
-    inputs = np.stack([draw.inputs for draw in draws])
-    masks = np.stack([draw.supervised for draw in draws])
-    S, rows, _ = masks.shape
-    counts = masks.sum(axis=2, keepdims=True)
-    shares = np.broadcast_to((1.0 / (B * np.maximum(counts, 1))).astype(np.float32), masks.shape).reshape(S, rows * T)
-    targets = np.stack([draw.targets for draw in draws]).reshape(S, rows * T)
-    flat = masks.reshape(S, rows * T)
-    shares = shares * flat
-    totals = flat.sum(axis=1)
-    most = draws[0].most + -draws[0].most % LANES if stacked else int(totals[0])
-    select = None
-    if most < rows * T:
-        select = np.zeros((S, most), dtype=np.int64)
-        kept = np.arange(select.shape[1]) < totals[:, None]
-        select[kept] = flat.nonzero()[1]
-        targets = np.take_along_axis(targets, select, axis=1)
-        shares = np.take_along_axis(shares, select, axis=1) * kept
-    tensors = [
-        None if array is None else torch.from_numpy(np.ascontiguousarray(array if stacked else array[0]))
-        for array in (inputs, select, targets, shares)
-    ]
-    ids, places, following, weights = tensors
-    assert ids is not None
-    assert following is not None
-    assert weights is not None
-    return Batch(ids, places, following, weights, tokens, supervised)
+    K, B, T = draws[0].inputs.shape
+    supervised = np.stack([draw.supervised.sum(axis=(1, 2)) for draw in draws], axis=1).astype(float)
+    padding = -B % (LANES // math.gcd(T, LANES)) if stacked else 0
+    inputs, targets, masks = (
+        np.pad(np.stack(parts, axis=1), ((0, 0), (0, 0), (0, padding), (0, 0)))
+        for parts in zip(*((draw.inputs, draw.targets, draw.supervised) for draw in draws), strict=True)
+    )
+    counts = np.maximum(masks.sum(axis=3, keepdims=True), 1)
+    shares = (masks / (B * counts)).astype(np.float32).reshape(K, len(draws), -1)
+    targets, masks = targets.reshape(shares.shape), masks.reshape(shares.shape)
+    batches = []
+    for step in range(K):
+        chosen = _chosen(masks[step], int(draws[0].most[step]) if stacked else None)
+        parts = [inputs[step], chosen, targets[step], shares[step]]
+        if chosen is not None:
+            kept = np.arange(chosen.shape[1]) < masks[step].sum(axis=1, keepdims=True)
+            parts[2:] = [
+                np.take_along_axis(targets[step], chosen, 1),
+                np.take_along_axis(shares[step], chosen, 1) * kept,
+            ]
+        ids, select, following, weights = (
+            None if part is None else torch.from_numpy(np.ascontiguousarray(part if stacked else part[0]))
+            for part in parts
+        )
+        assert ids is not None
+        assert following is not None
+        assert weights is not None
+        batches.append(Batch(ids, select, following, weights, B * T, tuple(supervised[step].tolist())))
+    return batches
 
 
-def _padded(draw: Draw, rows: int) -> Draw:
-    """Return the draw with that many rows more, in which nothing counts."""
-    margin = ((0, rows), (0, 0))
-    return Draw(np.pad(draw.inputs, margin), np.pad(draw.targets, margin), np.pad(draw.supervised, margin), draw.most)
+def _chosen(mask: npt.NDArray[np.bool_], most: int | None) -> npt.NDArray[np.int64] | None:
+    """Return the positions that count in each row of ``mask`` [S, N], padded with 0 to ``most`` (rounded up to `LANES`)
+    or to their number; None where that would be all."""
+    number = int(mask[0].sum()) if most is None else most + -most % LANES
+    if number >= mask.shape[1]:
+        return None
+    totals = mask.sum(axis=1, keepdims=True)
+    chosen = np.zeros((len(mask), number), dtype=np.int64)
+    chosen[np.arange(number) < totals] = mask.nonzero()[1]
+    return chosen
 
 
 def row_mean_losses(network: torch.nn.Module, batch: Batch) -> torch.Tensor:

@@ -19,29 +19,32 @@ from emergence.training.rows import Rows
 __all__ = ["CorpusSource", "Draw", "Mixture", "RowsSource", "Source"]
 
 
+Edges = npt.NDArray[np.int64]
+
+
 @dataclass(frozen=True)
 class Draw:
-    """The rows of one step: inputs and next tokens [B, T], and the mask of the positions that count.
+    """The rows of some steps: inputs and next tokens [K, B, T], and the mask of the positions that count.
 
-    ``most`` bounds the number of these positions whatever the seed: stacked replicas are padded to it, so that the bits
-    of one do not depend on the others.
+    ``most`` [K] bounds the number of these positions whatever the seed: stacked replicas are padded to it, so that the
+    bits of one do not depend on the others.
     """
 
     inputs: npt.NDArray[np.int64]
     targets: npt.NDArray[np.int64]
     supervised: npt.NDArray[np.bool_]
-    most: int
+    most: npt.NDArray[np.int64]
 
 
 class Source(Protocol):
-    """Where rows come from. ``rows(first, n, ...)`` gives the rows number first to first + n - 1 of an endless
-    stream."""
+    """An endless stream of rows, known by their numbers."""
 
     name: str
     most: int  # positions that count in a row
 
-    def rows(self, first: int, n: int, seed: int) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
-        """Return token rows [n, T + 1] and their masks [n, T]."""
+    def rows(self, edges: Edges, seed: int) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+        """Return token rows [N, T + 1] and their masks [N, T] of successive steps; step k takes the rows number
+        ``edges[k]`` to ``edges[k + 1] - 1``."""
 
     def validation(self, limit: int) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
         """Return fixed held-out rows of at most ``limit`` tokens, spread evenly."""
@@ -61,16 +64,14 @@ class RowsSource:
             self._orders[seed, epoch] = stream(seed, self.name, "epoch", epoch).permutation(len(self._train.tokens))
         return self._orders[seed, epoch]
 
-    def rows(self, first: int, n: int, seed: int) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+    def rows(self, edges: Edges, seed: int) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
         """Return the next rows of the shuffled epochs."""
         size = len(self._train.tokens)
-        numbers = np.arange(first, first + n)
-        picks = np.concatenate(
-            [
-                self._order(seed, epoch)[numbers[numbers // size == epoch] % size]
-                for epoch in range(first // size, (first + n - 1) // size + 1)
-            ]
-        )
+        numbers = np.arange(edges[0], edges[-1])
+        epochs = numbers // size
+        picks = np.empty_like(numbers)
+        for epoch in np.unique(epochs).tolist():
+            picks[epochs == epoch] = self._order(seed, epoch)[numbers[epochs == epoch] % size]
         return self._train.tokens[picks], self._train.supervised[picks]
 
     def validation(self, limit: int) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
@@ -92,10 +93,12 @@ class CorpusSource:
         windows: npt.NDArray[Any] = tokens[starts[:, None] + np.arange(self._context + 1)]
         return windows
 
-    def rows(self, first: int, n: int, seed: int) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
-        """Return windows whose starts depend on the seed and on the number of the first row."""
-        starts = stream(seed, self.name, first).integers(0, len(self._train) - self._context, size=n)
-        return self._windows(self._train, starts), np.ones((n, self._context), dtype=np.bool_)
+    def rows(self, edges: Edges, seed: int) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
+        """Return windows whose starts depend on the seed and on the number of the first row of their step."""
+        last = len(self._train) - self._context
+        steps = itertools.pairwise(edges.tolist())
+        starts = np.concatenate([stream(seed, self.name, a).integers(0, last, size=b - a) for a, b in steps])
+        return self._windows(self._train, starts), np.ones((len(starts), self._context), dtype=np.bool_)
 
     def validation(self, limit: int) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
         """Return windows that tile the held-out text, or as many of them as the limit allows, evenly spread."""
@@ -121,25 +124,25 @@ class Mixture:
         edges[-1] = rows
         return [after - before for before, after in itertools.pairwise(edges)]
 
-    def draw(self, step: int) -> Draw:
-        """Return the rows of step ``step``, counted from 0."""
-        tokens, masks, most = [], [], 0
-        for source, before, after in zip(self._sources, self._given(step), self._given(step + 1), strict=True):
-            if after > before:
-                rows, mask = source.rows(before, after - before, self._seed)
-                tokens.append(rows)
-                masks.append(mask)
-                most += (after - before) * source.most
-        return _draw(np.concatenate(tokens), np.concatenate(masks), most)
+    def draw(self, first: int, count: int) -> Draw:
+        """Return the rows of ``count`` steps from step ``first`` on, counted from 0."""
+        edges = np.array([self._given(step) for step in range(first, first + count + 1)])
+        given = np.diff(edges, axis=0)
+        parts = [source.rows(own, self._seed) for source, own in zip(self._sources, edges.T, strict=True)]
+        tokens, mask = (np.concatenate(part) for part in zip(*parts, strict=True))
+        steps = np.concatenate([np.repeat(np.arange(count), own) for own in given.T])
+        order = np.argsort(steps, kind="stable").reshape(count, self._batch_rows)
+        return _draw(tokens[order], mask[order], given @ np.array([source.most for source in self._sources]))
 
     def validation(self, limit: int) -> list[tuple[str, float, Draw]]:
-        """Return the name, weight and held-out rows of every source."""
-        return [
-            (source.name, weight, _draw(*source.validation(limit), most=0))
-            for source, weight in zip(self._sources, self._weights, strict=True)
-        ]
+        """Return the name, weight and held-out rows of every source, as those of one step."""
+        found = []
+        for source, weight in zip(self._sources, self._weights, strict=True):
+            rows, mask = source.validation(limit)
+            found.append((source.name, weight, _draw(rows[None], mask[None], np.zeros(1, dtype=np.int64))))
+        return found
 
 
-def _draw(tokens: npt.NDArray[Any], mask: npt.NDArray[np.bool_], most: int) -> Draw:
+def _draw(tokens: npt.NDArray[Any], mask: npt.NDArray[np.bool_], most: npt.NDArray[np.int64]) -> Draw:
     ids = tokens.astype(np.int64)
-    return Draw(ids[:, :-1], ids[:, 1:], np.asarray(mask), most)
+    return Draw(ids[..., :-1], ids[..., 1:], mask, most)

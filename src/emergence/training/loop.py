@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from emergence.models.family import ModelConfig
-from emergence.training.batch import collate
+from emergence.training.batch import Batch, collate
 from emergence.training.clock import Clock
 from emergence.training.data import Draw, Mixture
 from emergence.training.keeping import Keeper
@@ -31,6 +31,7 @@ VALIDATION_TOKENS = 2**17  # at most so many held-out tokens per source: the who
 SECONDS_AT_RISK = 60.0  # a long stretch between two checkpoints is broken by one that is only kept for resuming
 HISTORY_ROWS = 200
 TOKENS_AT_ONCE = 2**14  # of a validation forward pass
+STEPS_AT_ONCE = 16  # of which the batches are drawn together
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -154,8 +155,7 @@ class _Training:
         total = torch.zeros(len(self._data))
         count = 0
         branch = self._schedule.branches and end is not None
-        for step in range(first, last):
-            batch = collate([mixture.draw(step) for mixture in self._data], stacked=self._spec.stacked)
+        for step, batch in self._batches(first, last):
             factor = self._schedule.factor(step, end)
             total += self._stack.step(batch, factor)
             count += 1
@@ -182,6 +182,13 @@ class _Training:
                 self._saved_at = time.monotonic()
             self._clock.resume()
         return True
+
+    def _batches(self, first: int, last: int) -> Iterator[tuple[int, Batch]]:
+        """Yield the batch of every step; some are drawn at once, since the time goes into the number of calls."""
+        for start in range(first, last, STEPS_AT_ONCE):
+            count = min(STEPS_AT_ONCE, last - start)
+            draws = [mixture.draw(start, count) for mixture in self._data]
+            yield from enumerate(collate(draws, stacked=self._spec.stacked), start)
 
     def _check(self, replica: int, row: dict[str, Any]) -> None:
         """Note a loss that is no number, or far above that of guessing."""
@@ -213,14 +220,14 @@ def _validation_loss(network: nn.Module, held_out: list[tuple[str, float, Draw]]
     result = {}
     for name, _, rows in held_out:
         total = 0.0
-        count = max(1, TOKENS_AT_ONCE // rows.inputs.shape[1])
-        for first in range(0, len(rows.inputs), count):
+        inputs, targets, supervised = rows.inputs[0], rows.targets[0], rows.supervised[0]
+        count = max(1, TOKENS_AT_ONCE // inputs.shape[1])
+        for first in range(0, len(inputs), count):
             part = slice(first, first + count)
-            mask = rows.supervised[part]
+            mask = supervised[part]
             select = torch.from_numpy(mask.ravel().nonzero()[0])
-            logits_MV = network(torch.from_numpy(rows.inputs[part]), select=select)
-            targets = torch.from_numpy(rows.targets[part][mask])
-            total += float(F.cross_entropy(logits_MV, targets, reduction="sum"))
+            logits_MV = network(torch.from_numpy(inputs[part]), select=select)
+            total += float(F.cross_entropy(logits_MV, torch.from_numpy(targets[part][mask]), reduction="sum"))
         result[f"validation_loss_{name}"] = total / int(rows.supervised.sum())
     result["validation_loss"] = sum(weight * result[f"validation_loss_{name}"] for name, weight, _ in held_out)
     return result

@@ -41,9 +41,9 @@ def step_seconds(
     torch.set_num_threads(1)
     try:
         stack = Stack(family, config, range(replicas), learning_rate=1e-3, weight_decay=0.0, clip=1.0, stacked=stacked)
-        ids = np.random.default_rng(0).integers(0, config.vocabulary, (batch_rows, config.context + 1))
-        mask = np.ones((batch_rows, config.context), dtype=np.bool_)
-        batch = collate([Draw(ids[:, :-1], ids[:, 1:], mask, mask.size)] * replicas, stacked=stacked)
+        ids = np.random.default_rng(0).integers(0, config.vocabulary, (1, batch_rows, config.context + 1))
+        mask = np.ones((1, batch_rows, config.context), dtype=np.bool_)
+        (batch,) = collate([Draw(ids[..., :-1], ids[..., 1:], mask, np.array([mask.size]))] * replicas, stacked=stacked)
         best, done, end = float("inf"), 0, time.perf_counter() + seconds
         while done < 3 or time.perf_counter() < end:
             start = time.perf_counter()
