@@ -8,6 +8,7 @@ from typing import Any
 
 import polars as pl
 import pytest
+import torch
 
 import emergence as em
 from emergence.core.schema import RECORD_COLUMNS, SCORE_COLUMNS
@@ -93,8 +94,39 @@ def test_other_weights_have_other_answers(tmp_path: Path) -> None:
     other = em.evaluate(folder, "copy", examples=16)
     assert not other.records.equals(first.records)
     assert other.records.equals(em.evaluate(folder, "copy", examples=16, cache=False).records)
-    with pytest.raises(em.UserError, match="has changed since"):  # the old network must not answer for the new file
-        em.evaluate(model, "copy", examples=16)
+    # A network answers for the weights it has now, whatever became of its file, which may be mapped into its memory.
+    assert em.evaluate(model, "copy", examples=16).records.equals(
+        em.evaluate(model, "copy", examples=16, cache=False).records
+    )
+    with torch.no_grad():
+        next(iter(model.network._network.parameters())).mul_(-2)
+    changed = em.evaluate(model, "copy", examples=16)
+    assert not changed.records.equals(first.records)
+    assert changed.records.equals(em.evaluate(model, "copy", examples=16, cache=False).records)
+
+
+def test_a_folder_without_a_tokenizer_or_with_another_is_refused(tmp_path: Path) -> None:
+    folder = save("gpt2", tmp_path / "model")
+    (folder / "tokenizer.json").unlink()
+    with pytest.raises(em.UserError, match="tokenizer"):
+        em.load(folder)
+    from transformers import AutoConfig, AutoModelForCausalLM
+
+    config = AutoConfig.from_pretrained(folder)
+    config.vocab_size = 100
+    small = save("gpt2", tmp_path / "small")
+    AutoModelForCausalLM.from_config(config).save_pretrained(small)
+    with pytest.raises(em.UserError, match="belongs to another model"):
+        em.load(small)
+
+
+def test_the_default_cache_is_a_convenience(monkeypatch: pytest.MonkeyPatch, gpt2: Path) -> None:
+    monkeypatch.setenv("EMERGENCE_CACHE", "/proc/nowhere")
+    said: list[str] = []
+    assert em.evaluate(gpt2, "copy", examples=16, progress=said.append).records.height == 16
+    assert any("without a cache" in words for words in said)
+    with pytest.raises(em.UserError, match="choose another cache"):
+        em.evaluate(gpt2, "copy", examples=16, cache=Path("/proc/nowhere"))
 
 
 @pytest.mark.parametrize(

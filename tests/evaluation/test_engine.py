@@ -104,6 +104,15 @@ def test_a_score_depends_on_its_request_alone(maskable: bool, seed: int, n: int,
         assert_alike(one, alone(request))
 
 
+def test_every_beginning_of_one_document_can_be_asked() -> None:
+    document = tuple(random.Random(0).choices(range(1, 14), k=CONFIG.context - 1))
+    asked = [ScoreRequest(document[:i], (document[-i], 1)) for i in range(1, len(document) - 1)]
+    with patch(f"{ROOM}.WORTH_READING_ONCE", 1), patch(f"{ROOM}.MOST_BRANCHING", 3):
+        found = answer(NETWORK, asked, end_id=0)
+    for request, one in zip(asked, found, strict=True):
+        assert_alike(one, alone(request))
+
+
 def test_order_and_company_change_nothing() -> None:
     prompts = branching(1, 40, 30)
     asked: list[Request] = [*scoring(1, 80), *(GenerateRequest(ids, 3 + i % 20) for i, ids in enumerate(prompts))]

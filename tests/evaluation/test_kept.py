@@ -207,25 +207,6 @@ def test_two_processes_share_a_file_from_its_beginning(tmp_path: Path) -> None:
     assert not list((tmp_path / "new").glob("*.damaged"))
 
 
-def test_a_file_is_hashed_once_until_it_changes(tmp_path: Path) -> None:
-    file = tmp_path / "weights"
-    file.write_bytes(b"one")
-    os.utime(file, ns=(10**18, 10**18))
-    with KeptAnswers(tmp_path / "kept") as kept:
-        first = kept.digest(file)
-        file.write_bytes(b"two")
-        os.utime(file, ns=(10**18, 10**18))  # as if nothing had happened: what was remembered is taken
-        assert kept.digest(file) == first
-        os.utime(file, ns=(10**18 + 1, 10**18 + 1))
-        assert kept.digest(file) != first
-        file.write_bytes(b"now")  # a file that has just changed may change again within the clock's tick
-        early = kept.digest(file)
-        stamp = file.stat().st_mtime_ns
-        file.write_bytes(b"new")
-        os.utime(file, ns=(stamp, stamp))
-        assert kept.digest(file) != early
-
-
 def test_where_answers_are_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("EMERGENCE_CACHE", str(tmp_path / "mine"))
     assert default_folder() == tmp_path / "mine"

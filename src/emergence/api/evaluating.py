@@ -72,8 +72,13 @@ def evaluate(
         if cache is not False:
             from emergence.evaluation.kept import KeptAnswers, default_folder
 
-            kept = stack.enter_context(KeptAnswers(default_folder() if cache is True else Path(cache)))
-            ask = _keeping(kept, model)
+            try:
+                kept = stack.enter_context(KeptAnswers(default_folder() if cache is True else Path(cache)))
+                ask = _keeping(kept, model)
+            except UserError as fault:
+                if cache is not True:  # a folder that was named must be there, the default one is a convenience
+                    raise
+                progress(f"without a cache: {fault}")
         progress(f"asking {sum(len(questions) for _, questions in asked):,} questions")
         frames = ask_all(model.network, model.tokenizer, asked, seed=seed, ask=ask)
     return _scored(model, chosen, frames, shots)
@@ -101,14 +106,15 @@ def _tasks(tasks: Tasks) -> list[Task]:
 def _context(model: Model, seed: int) -> TaskContext:
     """Return what tasks form their questions with; the model of a study has held-out text beside it."""
     from emergence.tasks.task import TaskContext
-    from emergence.text import open_packed
+    from emergence.text import Tokenizer, open_packed
 
+    own = isinstance(model.tokenizer, Tokenizer)  # another's tokens would mean nothing to it
     held_out = model.path.resolve().parent.parent / "data" / "corpus-validation.bin"
     return TaskContext(
         tokenizer=model.tokenizer,
         context=model.network.config.context,
         seed=seed,
-        validation_tokens=open_packed(held_out).tokens if held_out.exists() else None,
+        validation_tokens=open_packed(held_out).tokens if own and held_out.exists() else None,
     )
 
 
@@ -132,7 +138,7 @@ def _keeping(kept: KeptAnswers, model: Model) -> Ask:
     """Return what answers from the kept answers first."""
     from emergence.evaluation.engine import answer
 
-    identity = f"{model.weights(kept.digest)} {model.tokenizer.identity}"
+    identity = f"{model.network.fingerprint()} {model.tokenizer.identity}"
 
     def ask(network: LanguageModel, requests: Sequence[Request], *, end_id: int) -> list[Answer]:
         return kept.answer(identity, requests, lambda missing: answer(network, missing, end_id=end_id), end_id=end_id)

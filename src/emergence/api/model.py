@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import re
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,7 +21,6 @@ class Model:
     """A network with its tokenizer, and where it came from.
 
     ``name``, ``family``, ``replica`` and ``step`` are those of its scores: a rung and its replica for a run's folder.
-    ``weights`` returns the identity of its weights, given what returns the SHA-256 of a file.
     """
 
     network: Any
@@ -34,7 +30,6 @@ class Model:
     name: str
     family: str
     replica: int
-    weights: Callable[[Callable[[Path], str]], str]
 
     @property
     def params(self) -> int:
@@ -120,11 +115,9 @@ def _load_run(folder: Path, step: int | None) -> Model:
     from emergence.text import Tokenizer
 
     network, checkpoint = load_network(folder, step)
-    family, config = read_config(folder)
+    family, _ = read_config(folder)
     rung, _, replica = folder.resolve().name.rpartition("-s")
     named = bool(rung) and replica.isdigit()
-    described = json.dumps([family, config.to_dict(), checkpoint.state()["files"]["model.safetensors"]], sort_keys=True)
-    identity = hashlib.sha256(described.encode()).hexdigest()
     return Model(
         network=network,
         tokenizer=Tokenizer.load(folder / "tokenizer.json"),
@@ -133,15 +126,13 @@ def _load_run(folder: Path, step: int | None) -> Model:
         name=rung if named else folder.resolve().name,
         family=family,
         replica=int(replica) if named else 0,
-        weights=lambda digest: identity,
     )
 
 
 def _load_huggingface(name: str, revision: str | None) -> Model:
     from emergence.models.huggingface_load import load_huggingface
 
-    network, tokenizer, files = load_huggingface(name, revision)
-    folder = files.files[0][0].parent
+    network, tokenizer, folder = load_huggingface(name, revision)
     shown = folder.resolve().name if Path(name).is_dir() else name
     # Checkpoints of a ladder are revisions such as Pythia's "step3000" (Biderman et al. 2023, arXiv 2304.01373).
     numbered = re.fullmatch(r"step(\d+)", revision or "")
@@ -153,5 +144,4 @@ def _load_huggingface(name: str, revision: str | None) -> Model:
         name=shown,
         family=network.config.family,
         replica=0,
-        weights=files.identity,
     )

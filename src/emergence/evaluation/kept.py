@@ -22,7 +22,6 @@ from types import TracebackType
 from typing import Any, Self
 
 from emergence.core.errors import UserError
-from emergence.core.store import sha256
 from emergence.evaluation.requests import Answer, Continuation, GenerateRequest, Likelihood, Request, ScoreRequest
 
 __all__ = ["KeptAnswers", "default_folder"]
@@ -38,7 +37,6 @@ FORMAT = 1  # to be raised when answers are computed or kept otherwise
 
 _SCHEMA = f"""
 CREATE TABLE IF NOT EXISTS answers (age INTEGER PRIMARY KEY, key BLOB NOT NULL UNIQUE, value BLOB NOT NULL);
-CREATE TABLE IF NOT EXISTS digests (path TEXT PRIMARY KEY, size INTEGER, changed INTEGER, sha256 TEXT) WITHOUT ROWID;
 PRAGMA user_version = {FORMAT};
 """
 
@@ -109,20 +107,6 @@ class KeptAnswers:
             self._guarded(lambda database: self._insert(database, found))
             known |= found
         return [known[key] for key in keys]
-
-    def digest(self, path: Path) -> str:
-        """Return the SHA-256 of a file; it is read once for every path, size and time of change."""
-        status = path.stat()
-        at = str(path.resolve()), status.st_size, status.st_mtime_ns
-        query = "SELECT sha256 FROM digests WHERE path = ? AND size = ? AND changed = ?"
-        row = self._guarded(lambda database: database.execute(query, at).fetchone())
-        if row:
-            return str(row[0])
-        found = sha256(path)
-        if time.time() - status.st_mtime > SETTLED:
-            values = (*at, found)
-            self._guarded(lambda database: database.execute("REPLACE INTO digests VALUES (?, ?, ?, ?)", values))
-        return found
 
     def _insert(self, database: sqlite3.Connection, found: dict[bytes, Answer]) -> None:
         """Keep answers in one transaction, then drop the oldest beyond the limit."""

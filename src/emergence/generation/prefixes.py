@@ -15,6 +15,7 @@ import numpy.typing as npt
 
 __all__ = ["Group", "Node", "Sequences", "group", "prefix_tree"]
 
+MOST_NESTED = 16  # beginnings that are read once, within one another
 LEAST_SAVED = 1 / 8  # of a branching row's tokens, that pay for the attention it wastes on tokens that are hidden
 
 TokenIds = npt.NDArray[np.int32]
@@ -132,20 +133,21 @@ def group(root: Node, *, worth: int, branching: int) -> Group:
         packed = _is_row(node, node.start, branching)
         rows[node] = 1 if packed else sum(rows[child] for child in node.children) + bool(node.ends)
     outermost = Group(0, 0, 0, root.ends)
-    stack = [(root, outermost)]
+    stack = [(root, outermost, 0)]
     while stack:
-        node, into = stack.pop()
+        node, into, depth = stack.pop()
         if node is not root and _is_row(node, into.stop, branching):
             into.rows.append(node)
             continue
-        if node is not root and (node.stop - into.stop) * (rows[node] - 1) >= worth:
+        saved = (node.stop - into.stop) * (rows[node] - 1)
+        if node is not root and saved >= worth and depth < MOST_NESTED:
             lower = Group(node.sequence, into.stop, node.stop, node.ends)
             into.groups.append(lower)
-            into = lower
+            into, depth = lower, depth + 1
         elif node.ends and node is not root:
             own = node.stop - node.start
             into.rows.append(Node(node.sequence, node.start, node.stop, [], node.ends, own, own))
-        stack.extend((child, into) for child in reversed(node.children))
+        stack.extend((child, into, depth) for child in reversed(node.children))
     return outermost
 
 

@@ -98,6 +98,9 @@ class LanguageModel(Protocol):
         the one pass that the cache serves branch; ``length`` 0 says that nothing continues what is read.
         """
 
+    def fingerprint(self) -> str:
+        """Return what differs between networks that answer differently; asked where answers are kept."""
+
 
 @dataclass(frozen=True)
 class Family:

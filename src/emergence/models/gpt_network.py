@@ -15,6 +15,7 @@ import torch
 from torch import nn
 
 from emergence.models.cache import KeyValueCache, Tree
+from emergence.models.fingerprint import fingerprint
 from emergence.models.layers import (
     WHOLE_ATTENTION,
     causal_attention,
@@ -198,6 +199,10 @@ class GPTNetwork(nn.Module):
     def position_bytes(self) -> int:
         """Memory of one position of one sequence in a cache."""
         return 2 * self.config.depth * self.config.width * self.embedding.weight.element_size()
+
+    def fingerprint(self) -> str:
+        """Return a SHA-256 of every weight and of the configuration."""
+        return fingerprint(self.state_dict(), repr(self.config))
 
     def new_cache(
         self, batch: int, length: int, *, prefix: KeyValueCache | None = None, tree: Tree | None = None

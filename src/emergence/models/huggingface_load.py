@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +15,7 @@ if TYPE_CHECKING:
     from emergence.models.huggingface_network import HuggingFaceNetwork
     from emergence.models.huggingface_tokenizer import HuggingFaceTokenizer
 
-__all__ = ["WeightsFiles", "hub_name", "is_huggingface", "load_huggingface"]
+__all__ = ["hub_name", "is_huggingface", "load_huggingface"]
 
 INDEX = "model.safetensors.index.json"
 WEIGHTS = "model.safetensors"
@@ -38,10 +36,8 @@ def hub_name(name: str) -> bool:
     return bool(re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", name)) and not Path(name).parent.is_dir()
 
 
-def load_huggingface(
-    name: str, revision: str | None = None
-) -> tuple[HuggingFaceNetwork, HuggingFaceTokenizer, WeightsFiles]:
-    """Return network, tokenizer and files of the model in the folder ``name``, or of that name on the hub.
+def load_huggingface(name: str, revision: str | None = None) -> tuple[HuggingFaceNetwork, HuggingFaceTokenizer, Path]:
+    """Return network, tokenizer and folder of the model in the folder ``name``, or of that name on the hub.
 
     Nothing is unpickled, and no code that comes with a model is run. Weights are read in float32. Raises UserError
     where transformers is missing, nothing is found, or it is no causal model with safetensors.
@@ -62,20 +58,31 @@ def load_huggingface(
         try:
             options = {"revision": revision or "main", "trust_remote_code": False}
             config = AutoConfig.from_pretrained(name, **options)
-            files = WeightsFiles.of(Path(name), str(precision)) if Path(name).is_dir() else None
             network = AutoModelForCausalLM.from_pretrained(
                 name, config=config, use_safetensors=True, dtype=precision, **options
             )
             network.train(False)
             tokenizer = AutoTokenizer.from_pretrained(name, **options)
-            files = files or WeightsFiles.of(_downloaded(name, revision), str(precision))
+            folder = Path(name) if Path(name).is_dir() else _downloaded(name, revision)
             text = network.config.get_text_config()
+            _check_tokenizer(name, tokenizer, int(text.vocab_size))
             wrapped = HuggingFaceNetwork(network, _shape(network, text, _context(text, tokenizer)))
-            return wrapped, HuggingFaceTokenizer(tokenizer), files
+            return wrapped, HuggingFaceTokenizer(tokenizer), folder
         except UserError:
             raise
         except Exception as error:  # what transformers raises depends on what a file holds
             raise UserError(f"cannot load {name}: {_first_line(error)}") from error
+
+
+def _check_tokenizer(name: str, tokenizer: Any, vocabulary: int) -> None:
+    """Raise UserError for a tokenizer that writes nothing, or more than the model knows."""
+    if not tokenizer("a 1", add_special_tokens=False)["input_ids"]:
+        raise UserError(f"{name} holds no tokenizer that writes text; put its tokenizer.json beside the weights")
+    if len(tokenizer) > vocabulary:
+        raise UserError(
+            f"{name}: its tokenizer has {len(tokenizer):,} tokens, but its network knows {vocabulary:,}; "
+            "one of them belongs to another model"
+        )
 
 
 def _shape(network: Any, text: Any, context: int) -> Any:
@@ -114,36 +121,6 @@ def _downloaded(name: str, revision: str | None) -> Path:
     from transformers.utils.hub import cached_file
 
     return Path(str(cached_file(name, "config.json", revision=revision or "main"))).parent
-
-
-@dataclass(frozen=True)
-class WeightsFiles:
-    """The files that decide the numbers of a model, with their size and time of change when it was loaded."""
-
-    precision: str
-    files: tuple[tuple[Path, int, int], ...]
-
-    @classmethod
-    def of(cls, folder: Path, precision: str) -> WeightsFiles:
-        """Note the configuration and the safetensors of a folder; raises OSError or ValueError where they are not
-        there."""
-        names = [WEIGHTS]
-        if (folder / INDEX).exists():
-            names = sorted(set(json.loads((folder / INDEX).read_text(encoding="utf-8"))["weight_map"].values()))
-        paths = [folder / name for name in ("config.json", *names)]
-        stats = [path.stat() for path in paths]
-        return cls(precision, tuple((p, s.st_size, s.st_mtime_ns) for p, s in zip(paths, stats, strict=True)))
-
-    def identity(self, digest: Callable[[Path], str]) -> str:
-        """Return a SHA-256 for all of them, given that of one file; raise UserError where a file is another by now."""
-        parts = [self.precision]
-        for path, size, changed in self.files:
-            found = digest(path)
-            status = path.stat()
-            if (status.st_size, status.st_mtime_ns) != (size, changed):
-                raise UserError(f"{path} has changed since the model was loaded; load it again")
-            parts.append(f"{path.name} {found}")
-        return hashlib.sha256("\n".join(parts).encode()).hexdigest()
 
 
 def _first_line(error: Exception) -> str:

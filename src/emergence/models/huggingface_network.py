@@ -22,6 +22,7 @@ import torch.nn.functional as F
 
 from emergence.core.errors import UserError
 from emergence.models.cache import KeyValueCache, Tree
+from emergence.models.fingerprint import fingerprint
 from emergence.models.huggingface_rows import PlainRows
 
 __all__ = ["HuggingFaceConfig", "HuggingFaceNetwork"]
@@ -70,6 +71,10 @@ class HuggingFaceNetwork:
             self._one_by_one = True
             if not self._goes_on():
                 raise UserError(f"models of the family {config.family} cannot be read: they do not go on from a cache")
+
+    def fingerprint(self) -> str:
+        """Return a SHA-256 of every weight and of the configuration."""
+        return fingerprint(self._network.state_dict(), self._network.config.to_json_string())
 
     @property
     def device(self) -> torch.device:
@@ -172,7 +177,7 @@ class HuggingFaceNetwork:
         except (UnfitError, TypeError, ValueError, RuntimeError, KeyError):
             found = None
         bound = TOLERANCE.get(self.dtype, COARSE) * float(expected.abs().max())
-        if found is not None and bool((found - expected).abs().max() < bound):
+        if found is not None and bool((found - expected).abs().max() <= bound):
             return True
         self._heads = {}
         self._network.set_attn_implementation(before)
@@ -186,7 +191,7 @@ class HuggingFaceNetwork:
         cache = self.new_cache(1, 5)
         self(ids_BT[:, :2], cache)
         bound = TOLERANCE.get(self.dtype, COARSE) * float(expected.abs().max())
-        return bool((self(ids_BT[:, 2:], cache)[0] - expected).abs().max() < bound)
+        return bool((self(ids_BT[:, 2:], cache)[0] - expected).abs().max() <= bound)
 
     def _ids(self, ids: list[int]) -> torch.Tensor:
         return torch.tensor([ids], device=self.device)
