@@ -12,12 +12,12 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.tiny_network import tiny_network
 
 from emergence.core.errors import UserError
 from emergence.core.settings import TokenizerSettings
 from emergence.evaluation.engine import answer
 from emergence.evaluation.requests import Answer, Continuation, GenerateRequest, Likelihood, Request, ScoreRequest
-from emergence.models.family import build_network
 from emergence.models.gpt import GPTConfig
 from emergence.models.huggingface import export_llama
 from emergence.text import build_tokenizer
@@ -25,13 +25,6 @@ from emergence.text import build_tokenizer
 CONFIG = GPTConfig(vocabulary=14, context=40, width=32, depth=2, heads=4, feed_forward=40)
 END = 0
 ROOM = "emergence.evaluation.likelihood"
-
-
-def build() -> torch.nn.Module:
-    built: torch.nn.Module = build_network("gpt", CONFIG, torch.Generator().manual_seed(3))
-    with torch.no_grad():
-        built.head.weight.normal_(0, 0.5, generator=torch.Generator().manual_seed(4))
-    return built.eval()
 
 
 @pytest.fixture(autouse=True)
@@ -43,7 +36,7 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-NETWORK = build()
+NETWORK = tiny_network(CONFIG)
 
 
 @torch.inference_mode()

@@ -10,21 +10,14 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.tiny_network import tiny_network
 
 from emergence.generation import decode
-from emergence.models.family import build_network
 from emergence.models.gpt import GPTConfig
 
 CONFIG = GPTConfig(vocabulary=12, context=16, width=16, depth=2, heads=2, feed_forward=20)
 END = 0
 ROOM = "emergence.generation.decoding"
-
-
-def build() -> torch.nn.Module:
-    built: torch.nn.Module = build_network("gpt", CONFIG, torch.Generator().manual_seed(3))
-    with torch.no_grad():
-        built.head.weight.normal_(0, 0.5, generator=torch.Generator().manual_seed(4))
-    return built.eval()
 
 
 @pytest.fixture(autouse=True)
@@ -36,7 +29,7 @@ def one_thread() -> Iterator[None]:
     torch.set_num_threads(threads)
 
 
-NETWORK = build()
+NETWORK = tiny_network(CONFIG)
 PROMPTS = st.lists(
     st.tuples(st.lists(st.integers(0, 2), max_size=14), st.lists(st.integers(0, 11), min_size=1, max_size=4)).map(
         lambda parts: tuple(parts[0] * 2 + parts[1])

@@ -9,7 +9,7 @@ import polars as pl
 import pytest
 
 from emergence.core.errors import UserError
-from emergence.core.settings import validate_study
+from emergence.core.settings import StudySettings, validate_study
 from tests.tiny import TINY, emergence, write_study
 
 BUDGETS = TINY.replace("checkpoints: 4", "budgets: [2.4e4, 1.2e4]").replace("rungs: 3", "rungs: 2")
@@ -63,7 +63,7 @@ def test_what_is_lost_is_made_again(budgeted: Path, tmp_path: Path, lost: str) -
     assert scores(home).equals(before)
 
 
-def settings(training: dict[str, object]) -> None:
+def settings(training: dict[str, object]) -> StudySettings:
     ladder = {"smallest": 3e3, "largest": 1e4, "rungs": 2}
     document = {
         "name": "b",
@@ -71,7 +71,7 @@ def settings(training: dict[str, object]) -> None:
         "training": {"tokens": 1e5, **training},
         "tasks": [{"name": "copy"}],
     }
-    validate_study(document, source="here")
+    return validate_study(document, source="here")
 
 
 @pytest.mark.parametrize(
@@ -91,4 +91,4 @@ def test_budgets_that_cannot_be_are_refused(training: dict[str, object], says: s
 
 
 def test_one_budget_needs_no_list() -> None:
-    settings({"budgets": 5e4})
+    assert settings({"budgets": 5e4}).training.budgets == (5e4,)

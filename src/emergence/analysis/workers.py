@@ -17,6 +17,7 @@ from typing import Any
 
 from emergence.analysis.simulate import ABILITY, Design, Effect, simulate
 from emergence.analysis.verdict import judge
+from emergence.core.children import end_child, start_child
 from emergence.core.seeds import derive_seed, stream
 
 __all__ = ["RESAMPLES", "Pool", "simulated_verdicts"]
@@ -49,30 +50,14 @@ class Pool:
 
     def __enter__(self) -> Pool:
         if self._count > 1:
-            threads = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS")
-            paths = os.pathsep.join(path for path in sys.path if path)
-            for _ in range(self._count):
-                child = subprocess.Popen(
-                    [sys.executable, "-P", "-m", "emergence.analysis.workers"],  # -P: no code from the current folder
-                    stdin=subprocess.PIPE,
-                    stdout=subprocess.PIPE,
-                    env={**os.environ, **dict.fromkeys(threads, "1"), "PYTHONPATH": paths},
-                    start_new_session=True,  # Ctrl-C reaches the parent alone, which then ends the children
-                )
-                self._children.append(child)
+            self._children = [start_child("emergence.analysis.workers") for _ in range(self._count)]
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         for child in self._children:
-            child.kill()
-        for child in self._children:
-            child.wait()
-            for end in (child.stdin, child.stdout):
-                with contextlib.suppress(OSError):  # closing flushes, and a dead child reads nothing
-                    if end is not None:
-                        end.close()
+            end_child(child)
         self._children.clear()
 
     def verdicts(self, effect: Effect, design: Design, seed: int, purpose: str, start: int, stop: int) -> list[str]:

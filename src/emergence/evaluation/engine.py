@@ -4,11 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import torch
-
 from emergence.evaluation.likelihood import log_likelihoods
 from emergence.evaluation.requests import Answer, Continuation, GenerateRequest, Request, ScoreRequest
-from emergence.generation import decode
+from emergence.generation import decode, most_probable
 from emergence.models.family import LanguageModel
 
 __all__ = ["answer"]
@@ -27,10 +25,6 @@ def answer(network: LanguageModel, requests: Sequence[Request], *, end_id: int) 
     answers.update(zip(scored, found, strict=True))
     asked = [request for request in unique if isinstance(request, GenerateRequest)]
     prompts, limits = [request.prompt for request in asked], [request.max_tokens for request in asked]
-    written = decode(network, prompts, limits, _most_probable, end_id=end_id)
+    written = decode(network, prompts, limits, most_probable, end_id=end_id)
     answers.update(zip(asked, (Continuation(tuple(ids)) for ids in written), strict=True))
     return [answers[request] for request in requests]
-
-
-def _most_probable(logits_BV: torch.Tensor) -> torch.Tensor:
-    return logits_BV.argmax(dim=-1)

@@ -32,7 +32,6 @@ TRIMMED = 0.9  # of the limit, what is left when the oldest answers go
 AT_ONCE = 500  # answers looked up by one statement; SQLite has allowed at least 999 variables since its beginning
 PATIENCE = 30.0  # seconds to wait for another process that writes
 BEGINNING = 0.05  # seconds between attempts to begin a file that another process is just beginning
-SETTLED = 2.0  # seconds after which a file that changes gets another time of change, on any file system
 FORMAT = 1  # to be raised when answers are computed or kept otherwise
 
 _SCHEMA = f"""

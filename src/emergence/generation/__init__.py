@@ -1,6 +1,6 @@
 """Continuing prompts with a key/value cache, and reading what they share once."""
 
 from emergence.generation.decoding import decode
-from emergence.generation.sampling import SamplingSettings, generate
+from emergence.generation.sampling import SamplingSettings, generate, most_probable
 
-__all__ = ["SamplingSettings", "decode", "generate"]
+__all__ = ["SamplingSettings", "decode", "generate", "most_probable"]

@@ -102,8 +102,8 @@ def _continue(network: LanguageModel, texts: list[_Text], prefix: Any, pick: Pic
     context = network.config.context
     waiting = sorted(texts, key=lambda text: len(text.ids))
     length = max(min(context, len(text.ids) + text.limit - len(text.written)) - text.read for text in texts)
-    rows = max(LEAST_ROWS, CACHE_BYTES // max(1, length * network.position_bytes))
-    room = min(len(texts), rows, max(LEAST_ROWS, LOGITS_AT_ONCE // network.config.vocabulary))
+    fitting = max(LEAST_ROWS, CACHE_BYTES // max(1, length * network.position_bytes))
+    room = min(len(texts), fitting, max(LEAST_ROWS, LOGITS_AT_ONCE // network.config.vocabulary))
     cache: Cache = network.new_cache(room, length, prefix=prefix)
     cache.keep(torch.arange(0))
     going: list[_Text] = []

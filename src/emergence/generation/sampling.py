@@ -12,7 +12,7 @@ from emergence.core.errors import UserError
 from emergence.generation.decoding import decode
 from emergence.models.family import LanguageModel
 
-__all__ = ["SamplingSettings", "generate"]
+__all__ = ["SamplingSettings", "generate", "most_probable"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,10 +55,15 @@ def generate(
     return decode(network, prompts, limits, partial(_pick, settings, generator), end_id=end_id)
 
 
+def most_probable(logits_BV: torch.Tensor) -> torch.Tensor:
+    """Return the most probable token of every row."""
+    return logits_BV.argmax(dim=-1)
+
+
 def _pick(settings: SamplingSettings, generator: torch.Generator | None, logits_BV: torch.Tensor) -> torch.Tensor:
     """Return one token per row: the most probable one, or one drawn from the (cut) distribution."""
     if settings.temperature == 0:
-        return logits_BV.argmax(dim=-1)
+        return most_probable(logits_BV)
     logits_BV = logits_BV / settings.temperature
     if settings.top_k is not None and settings.top_k < logits_BV.shape[-1]:
         least = logits_BV.topk(settings.top_k).values[:, -1:]

@@ -124,10 +124,6 @@ def read_config(run: Path) -> tuple[str, Any]:
             raise UserError(
                 f"{run} is not a model folder: it has no config.json (one looks like runs/NAME/models/R05-s0)"
             ) from None
-        if '"architectures"' in (run / "config.json").read_text(errors="replace"):
-            raise UserError(
-                f"{run} is in Hugging Face's layout; give the folder of a run, like runs/NAME/models/R05-s0"
-            ) from None
         raise UserError(f"{error}; train the run again or restore the file") from None
     except (KeyError, TypeError, json.JSONDecodeError) as error:
         raise UserError(f"{run / 'config.json'} does not describe a model of this project: {error}") from None

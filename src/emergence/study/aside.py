@@ -21,6 +21,7 @@ from typing import Any, ClassVar, Protocol, Self
 
 import polars as pl
 
+from emergence.core.children import end_child, start_child
 from emergence.core.errors import UserError
 
 __all__ = ["Aside", "Request"]
@@ -48,18 +49,10 @@ class Aside:
     def __enter__(self) -> Self:
         if not self._beside:
             return self
-        threads = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS")
-        paths = os.pathsep.join(path for path in sys.path if path)
         self._folder = tempfile.TemporaryDirectory(prefix="emergence-")
         table = Path(self._folder.name) / "scores.parquet"
         self._scores.write_parquet(table)
-        self._child = subprocess.Popen(
-            [sys.executable, "-P", "-m", "emergence.study.aside"],  # -P: no code from the current folder
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env={**os.environ, **dict.fromkeys(threads, "1"), "PYTHONPATH": paths},
-            start_new_session=True,  # Ctrl-C reaches the parent alone, which then ends the child
-        )
+        self._child = start_child("emergence.study.aside")
         kind = type(self._request)
         request = {"module": kind.__module__, "kind": kind.__name__, "values": asdict(self._request)}
         assert self._child.stdin is not None
@@ -73,12 +66,7 @@ class Aside:
     ) -> None:
         if self._child is None:
             return
-        self._child.kill()
-        self._child.wait()
-        for end in (self._child.stdin, self._child.stdout):
-            with contextlib.suppress(OSError):  # closing flushes, and a dead child reads nothing
-                if end is not None:
-                    end.close()
+        end_child(self._child)
         self._folder.cleanup()
 
     def result(self) -> Any:

@@ -10,14 +10,13 @@ import contextlib
 import json
 import os
 import selectors
-import subprocess
-import sys
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
 import psutil
 
+from emergence.core.children import end_child, start_child
 from emergence.study.plan import MEMORY_SHARE
 
 __all__ = ["WorkerError", "Workers"]
@@ -36,15 +35,7 @@ class _Worker:
         # glibc gives large blocks back at once by default, and a training step asks for the same ones again: the page
         # faults cost 5 to 8 % of it.
         memory = {"MALLOC_MMAP_THRESHOLD_": str(2**25), "MALLOC_TRIM_THRESHOLD_": str(2**30)}
-        threads = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "POLARS_MAX_THREADS", "RAYON_NUM_THREADS"), "1")
-        paths = os.pathsep.join(path for path in sys.path if path)
-        self.process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "emergence.study.worker"],  # -P: no code from the current folder
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            env={**os.environ, **threads, **memory, "PYTHONPATH": paths, "TOKENIZERS_PARALLELISM": "false"},
-            start_new_session=True,  # Ctrl-C reaches the parent alone, which then stops the workers
-        )
+        self.process = start_child("emergence.study.worker", TOKENIZERS_PARALLELISM="false", **memory)
         self.job: dict[str, Any] | None = None
         self._unread = b""
 
@@ -67,12 +58,7 @@ class _Worker:
 
     def stop(self) -> None:
         """End the process at once; what it was writing stays under a temporary name."""
-        self.process.kill()
-        self.process.wait()
-        for pipe in (self.process.stdin, self.process.stdout):
-            if pipe is not None:
-                with contextlib.suppress(OSError):
-                    pipe.close()
+        end_child(self.process)
 
 
 class Workers:
