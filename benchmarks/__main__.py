@@ -21,6 +21,7 @@ from benchmarks import (
     forecasting,
     ladders,
     questions,
+    step_profile,
     time_to_verdict,
     verdict_speed,
     width_transfer,
@@ -29,6 +30,7 @@ from benchmarks.contest import versions
 
 PARTS: dict[str, Any] = {
     "ladders": ladders,
+    "step_profile": step_profile,
     "questions": questions,
     "time_to_verdict": time_to_verdict,
     "budgets": budgets,
