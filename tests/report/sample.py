@@ -216,7 +216,7 @@ def study(
 def _line(history: pl.DataFrame, axis: Axis) -> ScalingFit:
     last = history.filter(pl.col("tokens") == pl.col("tokens").max()) if axis != "tokens" else history
     slope, intercept = np.polyfit(np.log(last[axis].to_numpy()), np.log(last["validation_loss"].to_numpy()), 1)
-    return ScalingFit("validation_loss", axis, -slope, -slope * 0.9, -slope * 1.1, math.exp(intercept), 0.97)
+    return ScalingFit("validation_loss", None, axis, -slope, -slope * 0.9, -slope * 1.1, math.exp(intercept), 0.97)
 
 
 def outside(*, tasks: int = 3, models: int = 6) -> ReportData:

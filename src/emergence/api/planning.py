@@ -90,9 +90,10 @@ def _designs(plan: Plan, given: Mapping[str, Any]) -> tuple[dict[str, Design], t
     from emergence.tasks.task import TaskContext
 
     study = plan.study
-    if "rungs" not in given and len(plan.rungs) < 3:
+    rungs, families = study.model.ladder.rungs, study.model.family
+    if "rungs" not in given and rungs < 3:
         raise UserError(
-            f"study {study.name} has {len(plan.rungs)} of the 3 rungs that a verdict needs; "
+            f"study {study.name} has {rungs} of the 3 rungs that a verdict needs; "
             "raise model.ladder.rungs, or give --rungs"
         )
     sizes = [rung.config.non_embedding_parameters for rung in plan.rungs]
@@ -106,13 +107,13 @@ def _designs(plan: Plan, given: Mapping[str, Any]) -> tuple[dict[str, Design], t
     for name, task in counted.items():
         questions = task.questions(context, study.evaluation.examples, shots[0])
         found = {
-            "rungs": len(plan.rungs),
+            "rungs": rungs,
             "replicas": study.replicas,
             "examples": len(questions),
             "decades": math.log10(max(sizes) / min(sizes)),
             "floor": task.floor,
             "answer_tokens": sum(len(question.target_ids) for question in questions) / len(questions),
-            "curves": len(counted) * len(shots) + len(others),
+            "curves": len(families) * (len(counted) * len(shots) + len(others)),
         }
         designs[name] = Design(**{**found, **given})
     notes = tuple(f"{name}: not simulated, its score is no share of right answers" for name in others)

@@ -87,10 +87,12 @@ class StudyProgress(Bar):
     def _on_plan(self, event: dict[str, Any]) -> None:
         plan = event["plan"]
         self._flops = {job.name: job.rung.flops for job in plan.jobs}
-        smallest, largest = plan.rungs[0].config, plan.rungs[-1].config
+        sizes = [rung.config.non_embedding_parameters for rung in plan.rungs]
+        families = plan.study.model.family
+        each = f" of each of {', '.join(families)}" if len(families) > 1 else ""
         self._say(
-            f"{plan.study.name}: {len(plan.rungs)} rungs from {smallest.non_embedding_parameters:,} to "
-            f"{largest.non_embedding_parameters:,} parameters, {plan.study.replicas} replicas each, "
+            f"{plan.study.name}: {plan.study.model.ladder.rungs} rungs{each} from {min(sizes):,} to "
+            f"{max(sizes):,} parameters, {plan.study.replicas} replicas each, "
             f"{plan.tokens:,} tokens a run, {plan.workers} processes"
         )
 

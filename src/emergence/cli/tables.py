@@ -51,6 +51,7 @@ def plan_document(plan: Plan) -> dict[str, Any]:
         "rungs": [
             {
                 "name": rung.name,
+                "family": rung.family,
                 "parameters": rung.config.parameters,
                 "non_embedding_parameters": rung.config.non_embedding_parameters,
                 "shape": rung.config.to_dict(),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, field_validator, model_validator
 
 from emergence.core.errors import UserError, nearest
 from emergence.core.schema import Axis
@@ -77,11 +77,28 @@ class LadderSettings(Settings):
 
 
 class ModelSettings(Settings):
-    """The family, its ladder, and the number of tokens a model sees at once."""
+    """The families (one, or several to be compared), the ladder each of them has, and the number of tokens a model sees
+    at once."""
 
-    family: str = "gpt"
+    family: Annotated[tuple[str, ...], Field(min_length=1)] = ("gpt",)
     ladder: LadderSettings
     context: Annotated[int, Field(ge=4, le=131_072)] = 64
+
+    @field_validator("family", mode="before")
+    @classmethod
+    def _one_or_many(cls, value: Any) -> Any:
+        return (value,) if isinstance(value, str) else value
+
+    @field_validator("family")
+    @classmethod
+    def _distinct(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(value)) < len(value):
+            raise ValueError("a family is listed twice; keep one")
+        return value
+
+    @field_serializer("family")
+    def _as_written(self, value: tuple[str, ...]) -> str | list[str]:
+        return value[0] if len(value) == 1 else list(value)
 
 
 class TrainingSettings(Settings):

@@ -35,6 +35,14 @@ class ModelConfig(Protocol):
         """Width of the residual stream, the dial that learning rates are transferred along."""
 
     @property
+    def depth(self) -> int:
+        """Number of blocks or layers above one another."""
+
+    @property
+    def activations(self) -> float:
+        """Numbers that a training step keeps for each token, about: what its memory is estimated from."""
+
+    @property
     def non_embedding_parameters(self) -> int:
         """Trainable parameters without the input and output embeddings."""
 
@@ -104,12 +112,16 @@ class LanguageModel(Protocol):
 
 @dataclass(frozen=True)
 class Family:
-    """A function from a size to a network: `size` needs no torch, ``network`` names the module to import late."""
+    """A function from a size to a network: `size` needs no torch, ``network`` names the module to import late.
+
+    A ``stackable`` network also takes the parameters and the token ids of S replicas (`training/stack.py`).
+    """
 
     name: str
     size: Callable[[float, int, int, Vary], Any]  # parameters, vocabulary, context, vary -> ModelConfig
     config_from: Callable[[dict[str, Any]], Any]
     network: str  # "package.module:Class", called as Class(config, generator)
+    stackable: bool = False
 
 
 FAMILIES: Catalogue[Family] = Catalogue("family")

@@ -36,6 +36,12 @@ class GPTConfig:
         return self.width // self.heads
 
     @property
+    def activations(self) -> float:
+        """Per block about 21 values of the model width and 6.5 of the feed-forward width, and four of the
+        vocabulary."""
+        return self.depth * (21 * self.width + 6.5 * self.feed_forward) + 4 * self.vocabulary
+
+    @property
     def non_embedding_parameters(self) -> int:
         """Parameters without embeddings: ``L (4 D^2 + 3 D F + 2 D) + D``.
 
@@ -151,4 +157,10 @@ def _from_dict(values: dict[str, Any]) -> GPTConfig:
     return GPTConfig(**values)
 
 
-GPT = Family(name="gpt", size=size_for, config_from=_from_dict, network="emergence.models.gpt_network:GPTNetwork")
+GPT = Family(
+    name="gpt",
+    size=size_for,
+    config_from=_from_dict,
+    network="emergence.models.gpt_network:GPTNetwork",
+    stackable=True,
+)

@@ -32,9 +32,13 @@ _POLARS_TYPES: dict[type, type[pl.DataType]] = {str: pl.String, float: pl.Float6
 
 @dataclass(frozen=True)
 class ScalingFit:
-    """A straight line on logarithmic axes: ``y = coefficient * x ** -exponent``, with the exponent's 90 % interval."""
+    """A straight line on logarithmic axes: ``y = coefficient * x ** -exponent``, with the exponent's 90 % interval.
+
+    ``family`` is that of the models it was fitted to, None where there is only one.
+    """
 
     metric: str
+    family: str | None
     axis: Axis
     exponent: float
     low: float | None

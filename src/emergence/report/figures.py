@@ -13,6 +13,7 @@ from emergence.core.errors import UserError
 from emergence.core.store import write_bytes
 from emergence.report.data import ReportData, find_abilities
 from emergence.report.encodings import Spec
+from emergence.report.families import family_charts
 from emergence.report.gallery import Gallery
 from emergence.report.texts import Texts
 from emergence.report.theme import CONFIG
@@ -71,9 +72,10 @@ def figures(data: ReportData, *, limit: int | None = None, language: str = "en")
     """Return every figure of a report by name.
 
     ``<ability>-<axis>`` holds the headline and the smooth curve side by side, ``<ability>-runs-<axis>`` every run in
-    training, ``<ability>-replicas`` the share of able replicas; ``forecasts-<axis>``, ``collapse-<n>``, ``losses`` and
-    ``scaling-<metric>-<axis>`` exist where the data does. ``limit`` keeps the figures of that
-    many abilities, the most telling ones. Drawing a file takes about a fifth of a second.
+    training, ``<ability>-replicas`` the share of able replicas; ``forecasts-<axis>``, ``families-<n>-<axis>``,
+    ``collapse-<n>``, ``losses`` and ``scaling-<metric>-<axis>`` (with the family where there are several) exist where
+    the data does. ``limit`` keeps the figures of that many abilities, the most telling ones. Drawing a file takes about
+    a fifth of a second.
     """
     texts = Texts(language)
     gallery = Gallery(data, texts, legend=True)
@@ -91,13 +93,17 @@ def figures(data: ReportData, *, limit: int | None = None, language: str = "en")
             found[f"{ability.key}-replicas"] = Figure(gallery.standalone([charts.replicas], ability.title))
     for held, chart in forecast_charts(gallery, abilities):
         found[f"forecasts-{held.axis}"] = Figure(gallery.standalone([chart], texts("forecasts.title")))
+    for number, by_axis in enumerate(family_charts(gallery, abilities), start=1):
+        for axis, chart in by_axis.items():
+            found[f"families-{number}-{axis}"] = Figure(gallery.standalone([chart], texts("families.title")))
     for number, (_, chart) in enumerate(collapse_charts(gallery, abilities), start=1):
         found[f"collapse-{number}"] = Figure(gallery.standalone([chart], texts("collapse.title")))
     losses = gallery.losses()
     if losses:
         found["losses"] = Figure(gallery.standalone(losses, texts("losses.title")))
     for fit, chart in gallery.scaling():
-        found[f"scaling-{fit.metric}-{fit.axis}"] = Figure(gallery.standalone([chart], texts("scaling.title")))
+        name = "-".join(part for part in ("scaling", fit.family, fit.metric, fit.axis) if part)
+        found[name] = Figure(gallery.standalone([chart], texts("scaling.title")))
     return found
 
 
@@ -109,7 +115,7 @@ def main_figures(data: ReportData, *, language: str = "en") -> dict[str, Figure]
     return {
         name: figure
         for name, figure in figures(data, limit=MOST_FILES, language=language).items()
-        if name in wanted or name == "losses" or name.startswith(("scaling-", "forecasts-", "collapse-"))
+        if name in wanted or name == "losses" or name.startswith(("scaling-", "forecasts-", "collapse-", "families-"))
     }
 
 

@@ -149,12 +149,18 @@ class Gallery:
             line = {fit.axis: ends, "loss": [fit.coefficient * place**-fit.exponent for place in ends]}
             fitted = self.pool.add(f"fit{index}", line)
             spec = scaling_chart(
-                fit.axis, extent_of(points, fit.axis), fit.metric, self.rungs(), self.texts, legend=self.legend
+                fit.axis,
+                extent_of(points, fit.axis),
+                fit.metric,
+                self.rungs(fit.family),
+                self.texts,
+                legend=self.legend,
             )
             title = self.texts(
                 "scaling.exponent",
                 exponent=self.texts.amount(Interval(estimate=fit.exponent, low=fit.low, high=fit.high)),
             )
+            title = f"{fit.family}: {title}" if fit.family else title
             found.append((fit, Chart(spec, {"points": table, "fit": fitted}, title)))
         return found
 
@@ -268,9 +274,11 @@ class Gallery:
     def _loss_points(self, fit: ScalingFit) -> pl.DataFrame | None:
         """Return what a scaling line was fitted to: on `tokens` all of training, else the end of every run."""
         if fit.metric in _LOSS_METRICS:
-            source = self.scores.select("model", "seed", "params", "tokens", "flops", "loss").unique()
+            source = self.scores.select("family", "model", "seed", "params", "tokens", "flops", "loss").unique()
         else:
             source = self.scores.filter(pl.col("metric") == fit.metric).with_columns(pl.col("score").alias("loss"))
+        if fit.family is not None:
+            source = source.filter(pl.col("family") == fit.family)
         source = source.filter((pl.col("loss") > 0) & (pl.col(fit.axis) > 0))
         if fit.axis != "tokens":
             source = source.sort("tokens").group_by("model", "seed", maintain_order=True).last()

@@ -12,6 +12,7 @@ from emergence.report.across import carry_table, collapse_table, sorted_collapse
 from emergence.report.costs import cost_table, run_cost
 from emergence.report.data import VERDICT_ORDER, Ability, ReportData, complete, find_abilities, models_by_size
 from emergence.report.evidence import change_lines, find_evidence, next_cards, next_forecasts, resolution_line
+from emergence.report.families import family_charts
 from emergence.report.forecasts import forecast_tables, held_out_line
 from emergence.report.gallery import Chart, Gallery
 from emergence.report.numbers import axis_value, decimal, duration, power, quantity
@@ -19,7 +20,7 @@ from emergence.report.samples import sample_sets
 from emergence.report.texts import Texts
 from emergence.report.theme import CONFIG, DARK, VERDICT_COLOURS, rung_colours
 from emergence.report.trust import find_trust
-from emergence.report.wider_charts import collapse_charts, collapse_colours, forecast_charts
+from emergence.report.wider_charts import collapse_charts, collapse_colours, family_colours, forecast_charts
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -64,6 +65,7 @@ def render_html(data: ReportData, *, language: str = "en") -> str:
     scaling = [(fit, page.chart(chart)) for fit, chart in gallery.scaling()]
     held_out = forecast_charts(gallery, abilities)
     collapses = collapse_charts(gallery, abilities)
+    families = [list(charts.values()) for charts in family_charts(gallery, abilities)]
     judged = [(ability.title, ability.primary) for ability in abilities if ability.primary is not None]
     document = {
         "config": CONFIG,
@@ -95,6 +97,8 @@ def render_html(data: ReportData, *, language: str = "en") -> str:
             }
             if held_out
             else None,
+            families=[[page.chart(chart) for chart in charts] for charts in families],
+            family_legend=[(name, "", light, dark) for name, light, dark in family_colours(gallery)],
             collapses=[(one, page.chart(chart)) for one, chart in collapses],
             collapse_table=collapse_table(sorted_collapses(data, abilities), texts),
             collapse_legend=[(name, "", light, dark) for name, light, dark in collapse_colours(gallery)],

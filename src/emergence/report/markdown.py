@@ -46,7 +46,7 @@ def render_markdown(data: ReportData, *, language: str = "en") -> str:
     parts += [*_forecasts(data, abilities, texts), *_across(data, abilities, texts), *_trust(data, abilities, texts)]
     scaling = [
         [
-            texts.metric(fit.metric),
+            f"{fit.family}: {texts.metric(fit.metric)}" if fit.family else texts.metric(fit.metric),
             texts(f"axis.{fit.axis}"),
             texts.amount(Interval(estimate=fit.exponent, low=fit.low, high=fit.high)),
             decimal(fit.r2),

@@ -89,13 +89,13 @@ def _ladder(path: Path, study: Mapping[str, Any]) -> pl.DataFrame:
                 "total_params": config.parameters,
                 "width": config.width,
                 "depth": config.depth,
-                "heads": config.heads,
-                "feed_forward": config.feed_forward,
+                "heads": config.to_dict().get("heads"),
+                "feed_forward": config.to_dict().get("feed_forward"),
                 "flops_per_token": 3 * config.forward_flops(1, study["model"]["context"]),
                 "replicas": study["replicas"],
             }
         )
-    return pl.DataFrame(rows)
+    return pl.DataFrame(rows).select(pl.exclude(pl.Null))
 
 
 def _samples(path: Path, scores: pl.DataFrame) -> pl.DataFrame:
@@ -133,32 +133,35 @@ def _samples(path: Path, scores: pl.DataFrame) -> pl.DataFrame:
 
 
 def _scaling(history: pl.DataFrame, scores: pl.DataFrame) -> Sequence[ScalingFit]:
-    """Fit power laws to the validation loss: of the finished rungs by parameters and FLOPs, of the largest by
-    tokens."""
-    places = scores.select("model", "params").unique()
+    """Fit power laws to the validation loss of each family: of the finished rungs by parameters and FLOPs, of the
+    largest by tokens."""
+    places = scores.select("model", "params", "family").unique()
     checked = history.filter(pl.col("validation_loss").is_not_null()).join(places, on="model")
-    final = checked.filter(pl.col("step") == pl.col("step").max().over("model", "seed"))
-    largest = checked.filter(pl.col("params") == pl.col("params").max())
+    families = places["family"].unique(maintain_order=True).sort().to_list()
     fits = []
-    axes: list[tuple[Axis, pl.DataFrame]] = [("params", final), ("flops", final), ("tokens", largest)]
-    for axis, rows in axes:
-        means = rows.group_by(axis).agg(pl.col("validation_loss").mean()).sort(axis)
-        if len(means) < 3:
-            continue
-        x, loss = means[axis].to_numpy(), means["validation_loss"].to_numpy()
-        law = fit_power_law(x, loss)
-        r2 = float(np.corrcoef(np.log(x), np.log(loss))[0, 1] ** 2)
-        fits.append(
-            ScalingFit(
-                "validation_loss",
-                axis,
-                law.exponent.estimate or 0.0,
-                law.exponent.low,
-                law.exponent.high,
-                law.factor,
-                r2,
+    for family in families:
+        own = checked.filter(pl.col("family") == family)
+        final = own.filter(pl.col("step") == pl.col("step").max().over("model", "seed"))
+        largest = own.filter(pl.col("params") == pl.col("params").max())
+        axes: list[tuple[Axis, pl.DataFrame]] = [("params", final), ("flops", final), ("tokens", largest)]
+        for axis, rows in axes:
+            means = rows.group_by(axis).agg(pl.col("validation_loss").mean()).sort(axis)
+            if len(means) < 3:
+                continue
+            x, loss = means[axis].to_numpy(), means["validation_loss"].to_numpy()
+            law = fit_power_law(x, loss)
+            fits.append(
+                ScalingFit(
+                    metric="validation_loss",
+                    family=family if len(families) > 1 else None,
+                    axis=axis,
+                    exponent=law.exponent.estimate or 0.0,
+                    low=law.exponent.low,
+                    high=law.exponent.high,
+                    coefficient=law.factor,
+                    r2=float(np.corrcoef(np.log(x), np.log(loss))[0, 1] ** 2),
+                )
             )
-        )
     return fits
 
 
@@ -169,7 +172,7 @@ def _facts(study: Mapping[str, Any], manifest: Mapping[str, Any], history: pl.Da
     return {
         "study": study["name"],
         "seed": str(study["seed"]),
-        "runs": f"{len(last)} ({study['model']['ladder']['rungs']} rungs × {study['replicas']} replicas)",
+        "runs": _runs(study, len(last)),
         "training tokens per run": f"{last.select(pl.col('tokens').max()).item():,.0f}",
         "training FLOPs": f"{float(last['flops_spent'].sum()):.3g}",
         "training time": f"{float(last['seconds'].sum()):,.0f} s of one core each",
@@ -179,3 +182,9 @@ def _facts(study: Mapping[str, Any], manifest: Mapping[str, Any], history: pl.Da
         "versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
         "started": manifest["started"],
     }
+
+
+def _runs(study: Mapping[str, Any], number: int) -> str:
+    family = study["model"]["family"]
+    families = "" if isinstance(family, str) else f"{len(family)} families × "
+    return f"{number} ({families}{study['model']['ladder']['rungs']} rungs × {study['replicas']} replicas)"

@@ -13,7 +13,7 @@ from emergence.report.forecasts import HeldOut, held_out_points
 from emergence.report.gallery import Chart, Gallery, extent_of, score_of
 from emergence.report.theme import FAMILIES, rung_colours
 
-__all__ = ["MOST_COLLAPSES", "collapse_charts", "collapse_colours", "forecast_charts"]
+__all__ = ["MOST_COLLAPSES", "collapse_charts", "collapse_colours", "family_colours", "forecast_charts"]
 
 MOST_COLLAPSES = 6  # scores drawn against the loss; beyond that the table alone
 _EXPLAINED = 0.3  # share of the variance that a curve of the loss must explain to be drawn where nothing is decided
@@ -74,6 +74,11 @@ def collapse_colours(gallery: Gallery) -> list[tuple[str, str, str]]:
         rungs = models_by_size(gallery.scores)
         light, dark = rung_colours([size for _, size in rungs])
         return [(name, a, b) for (name, _), a, b in zip(rungs, light, dark, strict=True)]
+    return family_colours(gallery)
+
+
+def family_colours(gallery: Gallery) -> list[tuple[str, str, str]]:
+    """Return every family with its light and dark colour, by name."""
     families = sorted(gallery.scores["family"].unique().to_list())
     return [(name, *FAMILIES[index % len(FAMILIES)]) for index, name in enumerate(families)]
 

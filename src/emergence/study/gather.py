@@ -61,7 +61,7 @@ def _scores(plan: Plan, folder: StudyFolder, job: Job, history: pl.DataFrame) ->
         score_records(records, plan.tasks)
         .join(places, on="step", how="left")
         .with_columns(
-            pl.lit(plan.study.model.family).alias("family"),
+            pl.lit(job.rung.family).alias("family"),
             pl.lit(float(job.rung.config.non_embedding_parameters)).alias("params"),
         )
     )

@@ -99,7 +99,8 @@ def lay_out(plan: Plan, measure: Callable[[dict[str, Any]], float] = measure_her
         return _makespan(each, plan.workers)
 
     best = total()
-    for rung in reversed(plan.rungs if choose else ()):  # the largest decides when the last core is done
+    # The most expensive rungs decide when the last core is done.
+    for rung in sorted(plan.rungs if choose else (), key=lambda rung: -rung.flops):
         while stacks[rung.name] > 1:
             before = stacks[rung.name]
             stacks[rung.name] = _balanced(plan.study.replicas, math.ceil(plan.study.replicas / before) + 1)
@@ -122,7 +123,7 @@ def set_stacks(plan: Plan) -> dict[str, int] | None:
 def most_stacked(plan: Plan, rung: Rung) -> int:
     """Return how many replicas of a rung may be stacked: as many as are worth it and fit into the memory, in equal
     parts."""
-    if rung.config.non_embedding_parameters >= STACKABLE_PARAMETERS:
+    if not _stackable(rung):
         return 1
     room = MEMORY_SHARE * psutil.virtual_memory().total - WORKER_BYTES
     most = max(1, min(plan.study.replicas, MOST_STACKED, int(room / (rung.memory - WORKER_BYTES))))
@@ -164,7 +165,7 @@ def _probe(
             share = TIMED_STEP_FLOPS / (size * rung.flops / plan.steps)
             rows = max(1, min(plan.batch_rows, int(share * plan.batch_rows)))
             request = {
-                "family": plan.study.model.family,
+                "family": rung.family,
                 "config": rung.config.to_dict(),
                 "batch_rows": rows,
                 "stacked": _stackable(rung),
@@ -176,7 +177,7 @@ def _probe(
 
 
 def _stackable(rung: Rung) -> bool:
-    return bool(rung.config.non_embedding_parameters < STACKABLE_PARAMETERS)
+    return FAMILIES.load(rung.family).stackable and bool(rung.config.non_embedding_parameters < STACKABLE_PARAMETERS)
 
 
 def _makespan(seconds: Iterable[float], workers: int) -> float:

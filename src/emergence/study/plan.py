@@ -47,9 +47,10 @@ class Texts:
 
 @dataclass(frozen=True)
 class Rung:
-    """One size of the ladder."""
+    """One size of the ladder of one family: ``R00`` is the smallest, ``gpt-R00`` where there are several families."""
 
     name: str
+    family: str
     config: Any
     flops: float  # of one run, all positions predicted
     memory: float  # bytes of one run at its peak, estimated
@@ -125,19 +126,12 @@ def make_plan(study: StudySettings) -> Plan:
     _check_questions(study, tasks, texts)
     batch_rows = max(1, round(training.batch_tokens / context))
     steps = max(1, round(training.tokens / (batch_rows * context)))
-    rungs = []
     tokens = steps * batch_rows * context
-    vocabulary, dial = texts.tokenizer.vocabulary_size, study.model.ladder
-    configs = ladder(study.model.family, dial.sizes(), vocabulary=vocabulary, context=context, vary=dial.vary)
-    for index, config in enumerate(configs):
-        rungs.append(
-            Rung(
-                name=f"R{index:02d}",
-                config=config,
-                flops=3 * config.forward_flops(tokens, context),
-                memory=_run_bytes(config, batch_rows * context, branches=bool(training.budgets)),
-            )
-        )
+    rungs = [
+        rung
+        for family in study.model.family
+        for rung in _rungs(study, family, texts.tokenizer.vocabulary_size, tokens, batch_rows * context)
+    ]
     return Plan(
         study=study,
         tasks=tasks,
@@ -150,6 +144,23 @@ def make_plan(study: StudySettings) -> Plan:
         sources=_sources(study, tasks),
         workers=_workers(study, rungs),
     )
+
+
+def _rungs(study: StudySettings, family: str, vocabulary: int, tokens: int, batch_tokens: int) -> list[Rung]:
+    """Return the ladder of one family."""
+    dial, context = study.model.ladder, study.model.context
+    prefix = f"{family}-" if len(study.model.family) > 1 else ""
+    configs = ladder(family, dial.sizes(), vocabulary=vocabulary, context=context, vary=dial.vary)
+    return [
+        Rung(
+            name=f"{prefix}R{index:02d}",
+            family=family,
+            config=config,
+            flops=3 * config.forward_flops(tokens, context),
+            memory=_run_bytes(config, batch_tokens, branches=bool(study.training.budgets)),
+        )
+        for index, config in enumerate(configs)
+    ]
 
 
 def _texts(study: StudySettings, tasks: dict[str, Task]) -> Texts:
@@ -208,24 +219,20 @@ def _run_bytes(config: Any, batch_tokens: int, *, branches: bool) -> float:
     """Estimate the memory of a run.
 
     Weights, two moments, gradients twice (as they come and flat), a copy of weights and moments for the thread that
-    writes checkpoints, and one of the trunk while a branch grows: 4 bytes a number. Of activations, per token and block
-    about 21 values of the model width and 6.5 of the feed-forward width, and per token four of the vocabulary.
+    writes checkpoints, and one of the trunk while a branch grows, and the activations: 4 bytes a number.
     """
-    weights = 4.0 * (5 + 3 + 3 * branches) * config.parameters
-    activations = (
-        4.0 * batch_tokens * (config.depth * (21 * config.width + 6.5 * config.feed_forward) + 4 * config.vocabulary)
-    )
-    return float(WORKER_BYTES + weights + activations)
+    weights = (5 + 3 + 3 * branches) * config.parameters
+    return float(WORKER_BYTES + 4.0 * (weights + batch_tokens * config.activations))
 
 
 def _workers(study: StudySettings, rungs: list[Rung]) -> int:
     """Return how many processes go side by side: one per core."""
     total = psutil.virtual_memory().total
-    largest = max(rung.memory for rung in rungs)
-    if largest > total:
+    largest = max(rungs, key=lambda rung: rung.memory)
+    if largest.memory > total:
         raise UserError(
-            f"the largest rung ({rungs[-1].config.non_embedding_parameters:,} parameters) needs about "
-            f"{largest / 2**30:.1f} GiB but this machine has {total / 2**30:.1f} GiB; "
+            f"the largest rung ({largest.config.non_embedding_parameters:,} parameters) needs about "
+            f"{largest.memory / 2**30:.1f} GiB but this machine has {total / 2**30:.1f} GiB; "
             "lower model.ladder.largest or training.batch_tokens"
         )
     asked = study.execution.workers

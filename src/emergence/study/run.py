@@ -174,7 +174,7 @@ def describe(plan: Plan, folder: StudyFolder, group: Group) -> dict[str, Any]:
         "shots": list(study.evaluation.shots),
         "examples": study.evaluation.examples,
         "spec": {
-            "family": study.model.family,
+            "family": group.rung.family,
             "config": group.rung.config.to_dict(),
             "seeds": [plan.seed_of(seed) for seed in group.seeds],
             "stacked": group.stacked,
