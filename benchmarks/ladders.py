@@ -30,6 +30,10 @@ SIZES = {
     5_000_000: (3.0, 18.0, 1.8, 1.1, 0.7),
 }
 TRAINER, NANOGPT, OWN = "trainer", "nanogpt", "own"
+LIMITS = (
+    "What can be won at all: the ratios if both cores did nothing but matrix products at the measured peak, and the "
+    "share of it that a step would have to reach for both aims. What the rest of a step is: the next section."
+)
 DIFFERENCES = (
     "What differs. *Trainer*: the same network as ours (`LlamaForCausalLM`), default `TrainingArguments` but for the "
     "batch, the steps, no GPU, nothing saved or reported; the replicas one after another, with as many threads as "
@@ -114,7 +118,7 @@ def nanogpt_flops(config: GPTConfig) -> float:
 
 def render(figures: dict[str, Any]) -> str:
     """Return the tables as Markdown."""
-    rows, starts = [], []
+    rows, starts, limits = [], [], []
     for size, (_, _, trainer, nanogpt, share) in SIZES.items():
         row = figures.get(str(size))
         if row is None:
@@ -130,6 +134,13 @@ def render(figures: dict[str, Any]) -> str:
                 f"{ratio[NANOGPT]['median'] / row['nanogpt_flops']:.2f}",
                 f"**{row['share']['median']:.2f}** ({share:g})",
             ]
+        )
+        reached = row["share"]["median"]
+        least = max(
+            wanted / ratio[name]["median"] * reached for name, wanted in ((TRAINER, trainer), (NANOGPT, nanogpt))
+        )
+        limits.append(
+            [f"{size:,}", *(f"{ratio[name]['median'] / reached:.1f}" for name in (TRAINER, NANOGPT)), f"{least:.2f}"]
         )
         starts.append([f"{size:,}", *(f"{row['startup'][name]:.1f}" for name in (TRAINER, NANOGPT, OWN))])
     head = [
@@ -150,6 +161,6 @@ def render(figures: dict[str, Any]) -> str:
         "per process."
     )
     seconds = table(["parameters", "Trainer", "nanoGPT", "ours"], starts)
-    return "\n".join(
-        [said, "", *table(head, rows), "", "Seconds from nothing to the first steps:", "", *seconds, "", DIFFERENCES]
-    )
+    limit = table(["parameters", "limit over Trainer", "limit over nanoGPT", "share needed for both aims"], limits)
+    lines = [said, "", *table(head, rows), "", LIMITS, "", *limit, "", "Seconds from nothing to the first steps:", ""]
+    return "\n".join([*lines, *seconds, "", DIFFERENCES])
