@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file
+from tests.tiny import emergence
 from tests.tiny_huggingface import FAMILIES, build, save
 
 import emergence as em
@@ -98,16 +100,45 @@ def test_what_is_no_causal_model_with_safetensors_is_refused(folders: dict[str, 
                 (folder / file.name).write_bytes(file.read_bytes())
         return folder
 
-    pickled = copy("pickled", "model.safetensors")
-    torch.save({}, pickled / "pytorch_model.bin")
     truncated = copy("truncated", "")
     (truncated / "model.safetensors").write_bytes((truncated / "model.safetensors").read_bytes()[:-100])
-    for folder in (pickled, truncated):
-        with pytest.raises(UserError, match="cannot load") as caught:
-            em.load(folder)
-        assert "\n" not in str(caught.value)
+    with pytest.raises(UserError, match="cannot load") as caught:
+        em.load(truncated)
+    assert "\n" not in str(caught.value)
     with pytest.raises(UserError, match="has no steps"):
         em.load(folders["gpt2"], step=3)
+
+
+class Trap:
+    """Unpickled, it would leave a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+        return (Path.touch, (self.path,))
+
+
+def test_pickle_files_are_read_on_request_and_their_tensors_alone(folders: dict[str, Path], tmp_path: Path) -> None:
+    folder = tmp_path / "pickled"
+    folder.mkdir()
+    for file in folders["gpt2"].iterdir():
+        if file.name != "model.safetensors":
+            (folder / file.name).write_bytes(file.read_bytes())
+    weights = load_file(folders["gpt2"] / "model.safetensors")
+    torch.save(weights, folder / "pytorch_model.bin")
+    with pytest.raises(UserError, match="--allow-pickle"):
+        em.load(folder)
+    before, after = em.load(folders["gpt2"]), em.load(folder, allow_pickle=True)
+    assert (before.pickled, after.pickled) == (False, True)
+    assert after.loglikelihood("a", "bc") == before.loglikelihood("a", "bc")
+    torch.save({**weights, "trap": Trap(tmp_path / "sprung")}, folder / "pytorch_model.bin")
+    with pytest.raises(UserError, match="cannot load"):
+        em.load(folder, allow_pickle=True)
+    assert not (tmp_path / "sprung").exists()
+    told = emergence("evaluate", folder, "--task", "copy", cwd=tmp_path)
+    assert told.returncode == 2
+    assert "--allow-pickle" in told.stderr
 
 
 def test_names_of_the_hub_are_told_from_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

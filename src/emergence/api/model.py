@@ -21,6 +21,7 @@ class Model:
     """A network with its tokenizer, and where it came from.
 
     ``name``, ``family``, ``replica`` and ``step`` are those of its scores: a rung and its replica for a run's folder.
+    ``pickled`` says that its weights were read from pickle files, which only `load` with ``allow_pickle`` does.
     """
 
     network: Any
@@ -30,6 +31,7 @@ class Model:
     name: str
     family: str
     replica: int
+    pickled: bool = False
 
     @property
     def params(self) -> int:
@@ -86,12 +88,15 @@ class Model:
         return export_llama(self.network, self.tokenizer, Path(folder))
 
 
-def load(path: str | Path, step: int | None = None, *, revision: str | None = None) -> Model:
+def load(
+    path: str | Path, step: int | None = None, *, revision: str | None = None, allow_pickle: bool = False
+) -> Model:
     """Return the model of a run's folder (``runs/NAME/models/R05-s0``), at its last checkpoint or at ``step``; or a
     causal model in Hugging Face's layout, a folder or a name on the hub, there at ``revision``.
 
-    Of Hugging Face's layouts only safetensors are read, and no code that comes with a model is run. Raises UserError
-    when there is no model, or no sound checkpoint of that step.
+    Of Hugging Face's layouts only safetensors are read, unless ``allow_pickle`` lets tensors be read from pickle files
+    too, and no code that comes with a model is run. Raises UserError when there is no model, or no sound checkpoint of
+    that step.
     """
     from emergence.models.huggingface_load import hub_name, is_huggingface
 
@@ -107,7 +112,7 @@ def load(path: str | Path, step: int | None = None, *, revision: str | None = No
         )
     if step is not None:
         raise UserError(f"{path} has no steps; choose a version of a model on the hub with revision")
-    return _load_huggingface(str(path), revision)
+    return _load_huggingface(str(path), revision, allow_pickle=allow_pickle)
 
 
 def _load_run(folder: Path, step: int | None) -> Model:
@@ -129,10 +134,10 @@ def _load_run(folder: Path, step: int | None) -> Model:
     )
 
 
-def _load_huggingface(name: str, revision: str | None) -> Model:
-    from emergence.models.huggingface_load import load_huggingface
+def _load_huggingface(name: str, revision: str | None, *, allow_pickle: bool) -> Model:
+    from emergence.models.huggingface_load import load_huggingface, pickled
 
-    network, tokenizer, folder = load_huggingface(name, revision)
+    network, tokenizer, folder = load_huggingface(name, revision, allow_pickle=allow_pickle)
     shown = folder.resolve().name if Path(name).is_dir() else name
     # Checkpoints of a ladder are revisions such as Pythia's "step3000" (Biderman et al. 2023, arXiv 2304.01373).
     numbered = re.fullmatch(r"step(\d+)", revision or "")
@@ -144,4 +149,5 @@ def _load_huggingface(name: str, revision: str | None) -> Model:
         name=shown,
         family=network.config.family,
         replica=0,
+        pickled=pickled(folder),
     )

@@ -39,6 +39,13 @@ _OPTIONS: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
     ),
     (("--step",), {"type": int, "help": "Checkpoint of a run [default: the last]."}),
     (("--revision",), {"help": "Version of a model on the hub."}),
+    (
+        ("--allow-pickle",),
+        {
+            "is_flag": True,
+            "help": "Read weights from pickle files where there are no others: their tensors alone.",
+        },
+    ),
     (("--out",), {"type": click.Path(path_type=Path), "help": "Write the scores to this file (.parquet or .csv)."}),
     (
         ("--cache",),
@@ -63,6 +70,7 @@ def run_evaluation(
     tasks: tuple[str, ...],
     step: int | None,
     revision: str | None,
+    allow_pickle: bool,
     cache: str | None,
     no_cache: bool,
     **asked: Any,
@@ -78,7 +86,9 @@ def run_evaluation(
     named = [_task(text) for text in tasks]
     with Words(console) as words:
         words("loading the model")
-        loaded = em.load(model, step, revision=revision)
+        loaded = em.load(model, step, revision=revision, allow_pickle=allow_pickle)
+        if loaded.pickled:
+            console.print("The weights were read from pickle files: their tensors alone, and no code was run.")
         evaluation: Evaluation = em.evaluate(
             loaded, named, cache=not no_cache and (cache or True), progress=words, **asked
         )

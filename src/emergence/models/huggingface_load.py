@@ -1,4 +1,4 @@
-"""Reading a causal model in Hugging Face's layout: a folder, or a name on the hub. Weights are safetensors only."""
+"""Reading a causal model in Hugging Face's layout: a folder, or a name on the hub."""
 
 from __future__ import annotations
 
@@ -15,10 +15,8 @@ if TYPE_CHECKING:
     from emergence.models.huggingface_network import HuggingFaceNetwork
     from emergence.models.huggingface_tokenizer import HuggingFaceTokenizer
 
-__all__ = ["hub_name", "is_huggingface", "load_huggingface"]
+__all__ = ["hub_name", "is_huggingface", "load_huggingface", "pickled"]
 
-INDEX = "model.safetensors.index.json"
-WEIGHTS = "model.safetensors"
 UNBOUNDED = 2048  # tokens at once where a network knows no bound, as a recurrent one
 
 
@@ -36,11 +34,19 @@ def hub_name(name: str) -> bool:
     return bool(re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", name)) and not Path(name).parent.is_dir()
 
 
-def load_huggingface(name: str, revision: str | None = None) -> tuple[HuggingFaceNetwork, HuggingFaceTokenizer, Path]:
+def pickled(folder: Path) -> bool:
+    """Say whether a folder holds weights as pickle files alone."""
+    return any(folder.glob("pytorch_model*.bin")) and not any(folder.glob("*.safetensors"))
+
+
+def load_huggingface(
+    name: str, revision: str | None = None, *, allow_pickle: bool = False
+) -> tuple[HuggingFaceNetwork, HuggingFaceTokenizer, Path]:
     """Return network, tokenizer and folder of the model in the folder ``name``, or of that name on the hub.
 
-    Nothing is unpickled, and no code that comes with a model is run. Weights are read in float32. Raises UserError
-    where transformers is missing, nothing is found, or it is no causal model with safetensors.
+    Weights are read in float32 from safetensors; with ``allow_pickle`` also from pickle files, of which tensors alone
+    are unpickled. No code that comes with a model is run. Raises UserError where transformers is missing, nothing is
+    found, or it is no causal model with such weights.
     """
     try:
         from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
@@ -53,13 +59,23 @@ def load_huggingface(name: str, revision: str | None = None) -> tuple[HuggingFac
     from emergence.models.huggingface_network import HuggingFaceNetwork
     from emergence.models.huggingface_tokenizer import HuggingFaceTokenizer
 
+    if pickled(Path(name)) and not allow_pickle:
+        raise UserError(
+            f"{name} holds its weights as pickle files alone, which can run code when they are read; convert them to "
+            "safetensors, or read nothing but their tensors with --allow-pickle"
+        )
     precision = torch.float32
     with _quiet():
         try:
             options = {"revision": revision or "main", "trust_remote_code": False}
             config = AutoConfig.from_pretrained(name, **options)
             network = AutoModelForCausalLM.from_pretrained(
-                name, config=config, use_safetensors=True, dtype=precision, **options
+                name,
+                config=config,
+                use_safetensors=None if allow_pickle else True,
+                weights_only=True,
+                dtype=precision,
+                **options,
             )
             network.train(False)
             tokenizer = AutoTokenizer.from_pretrained(name, **options)
