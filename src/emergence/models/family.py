@@ -126,6 +126,7 @@ class Family:
 
 FAMILIES: Catalogue[Family] = Catalogue("family")
 FAMILIES.add("gpt", "emergence.models.gpt:GPT", "decoder-only Transformer with the weights of LlamaForCausalLM")
+FAMILIES.add("lstm", "emergence.models.lstm:LSTM", "stacked long short-term memory with a tied output")
 
 
 def build_network(family: str, config: ModelConfig, generator: torch.Generator) -> Any:
