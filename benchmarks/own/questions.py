@@ -36,11 +36,11 @@ def prepare(options: dict[str, Any]) -> tuple[dict[str, Any], Any]:
     """
     from emergence.evaluation.engine import answer
     from emergence.evaluation.requests import Continuation, GenerateRequest, Likelihood, Request, ScoreRequest
-    from emergence.models.huggingface import export_llama
+    from emergence.models.huggingface import export_network
 
     folder = Path(options["folder"])
     network, tokenizer = make_model(options["size"], options["vocabulary"], options["context"])
-    export_llama(network, tokenizer, folder / "model")
+    export_network("gpt", network, tokenizer, folder / "model")
 
     def score(contexts: list[str], choices: list[list[str]]) -> list[list[float]]:
         prompts = [tuple(ids) for ids in tokenizer.encode_batch(contexts)]

@@ -19,7 +19,7 @@ from emergence.core.settings import TokenizerSettings
 from emergence.evaluation.engine import answer
 from emergence.evaluation.requests import Answer, Continuation, GenerateRequest, Likelihood, Request, ScoreRequest
 from emergence.models.gpt import GPTConfig
-from emergence.models.huggingface import export_llama
+from emergence.models.huggingface import export_network
 from emergence.text import build_tokenizer
 
 CONFIG = GPTConfig(vocabulary=14, context=40, width=32, depth=2, heads=4, feed_forward=40)
@@ -120,7 +120,9 @@ def test_order_and_company_change_nothing() -> None:
 def test_answers_are_those_of_transformers(tmp_path: Path) -> None:
     from transformers import AutoModelForCausalLM
 
-    export_llama(NETWORK, build_tokenizer(TokenizerSettings(kind="char"), [], "abcdefghijkl"), tmp_path / "llama")
+    export_network(
+        "gpt", NETWORK, build_tokenizer(TokenizerSettings(kind="char"), [], "abcdefghijkl"), tmp_path / "llama"
+    )
     theirs = AutoModelForCausalLM.from_pretrained(tmp_path / "llama").eval()
     scored = scoring(5, 60, longest=40)
     prompts = branching(6, 30, 20)

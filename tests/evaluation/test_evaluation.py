@@ -17,7 +17,7 @@ from emergence.evaluation.likelihood import log_likelihoods
 from emergence.evaluation.scores import score_records
 from emergence.models.family import build_network
 from emergence.models.gpt import GPTConfig
-from emergence.models.huggingface import export_llama
+from emergence.models.huggingface import export_network
 from emergence.tasks.catalogue import make_task
 from emergence.tasks.task import TaskContext
 from emergence.text import build_tokenizer
@@ -43,7 +43,7 @@ def pairs(n: int) -> list[tuple[list[int], list[int]]]:
 def test_log_likelihoods_are_those_of_transformers(network: torch.nn.Module, tmp_path: Path) -> None:
     from transformers import AutoModelForCausalLM
 
-    export_llama(network, TOKENIZER, tmp_path / "llama")
+    export_network("gpt", network, TOKENIZER, tmp_path / "llama")
     theirs = AutoModelForCausalLM.from_pretrained(tmp_path / "llama").eval()
     asked = pairs(60)
     for (prompt, target), own in zip(asked, log_likelihoods(network, asked), strict=True):

@@ -12,7 +12,7 @@ from emergence.core.settings import TokenizerSettings
 from emergence.generation import SamplingSettings, generate
 from emergence.models.family import build_network
 from emergence.models.gpt import GPTConfig
-from emergence.models.huggingface import export_llama
+from emergence.models.huggingface import export_network
 from emergence.text import build_tokenizer
 
 CONFIG = GPTConfig(vocabulary=12, context=24, width=32, depth=2, heads=4, feed_forward=40)
@@ -35,7 +35,9 @@ def prompts(n: int) -> list[list[int]]:
 def test_greedy_text_is_that_of_transformers(network: torch.nn.Module, tmp_path: Path) -> None:
     from transformers import AutoModelForCausalLM
 
-    export_llama(network, build_tokenizer(TokenizerSettings(kind="char"), [], "abcdefghij"), tmp_path / "llama")
+    export_network(
+        "gpt", network, build_tokenizer(TokenizerSettings(kind="char"), [], "abcdefghij"), tmp_path / "llama"
+    )
     theirs = AutoModelForCausalLM.from_pretrained(tmp_path / "llama").eval()
     asked = prompts(20)
     own = generate(network, asked, SamplingSettings(max_tokens=12), end_id=END)

@@ -15,7 +15,7 @@ from emergence.core.errors import UserError
 from emergence.core.settings import TokenizerSettings
 from emergence.models.family import FAMILIES, Vary, build_network, ladder
 from emergence.models.gpt import GPTConfig, depth_for, size_for
-from emergence.models.huggingface import export_llama
+from emergence.models.huggingface import export_network
 from emergence.text import build_tokenizer
 
 SMALL = GPTConfig(vocabulary=23, context=24, width=32, depth=3, heads=4, feed_forward=50)
@@ -137,7 +137,7 @@ def test_an_export_gives_the_same_logits_in_transformers(config: GPTConfig, tmp_
     alphabet = "".join(chr(ord("a") + i) for i in range(config.vocabulary - 2))
     tokenizer = build_tokenizer(TokenizerSettings(kind="char"), [], alphabet)
     own = network(config)
-    export_llama(own, tokenizer, tmp_path / "llama")
+    export_network("gpt", own, tokenizer, tmp_path / "llama")
     theirs = AutoModelForCausalLM.from_pretrained(tmp_path / "llama").eval()
     assert type(theirs).__name__ == "LlamaForCausalLM"
     ids = torch.randint(0, config.vocabulary, (5, config.context), generator=torch.Generator().manual_seed(0))
@@ -151,7 +151,7 @@ def test_an_export_does_not_overwrite(tmp_path: Path) -> None:
     tokenizer = build_tokenizer(TokenizerSettings(kind="char"), [], "abc")
     (tmp_path / "mine.txt").write_text("precious")
     with pytest.raises(UserError, match="not an empty folder"):
-        export_llama(network(), tokenizer, tmp_path)
+        export_network("gpt", network(), tokenizer, tmp_path)
     assert [path.name for path in tmp_path.iterdir()] == ["mine.txt"]
 
 

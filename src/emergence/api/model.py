@@ -78,14 +78,14 @@ class Model:
     def export(self, folder: str | Path) -> Path:
         """Write the model in Hugging Face's layout, so that `transformers` loads it, and return the folder.
 
-        Raises UserError for a model that came in that layout.
+        Raises UserError for a model that came in that layout, and for a family that `transformers` does not have.
         """
-        from emergence.models.huggingface import export_llama
+        from emergence.models.huggingface import export_network
         from emergence.text import Tokenizer
 
         if not isinstance(self.tokenizer, Tokenizer):
             raise UserError(f"{self.name} is in Hugging Face's layout already: {self.path}")
-        return export_llama(self.network, self.tokenizer, Path(folder))
+        return export_network(self.family, self.network, self.tokenizer, Path(folder))
 
 
 def load(

@@ -101,9 +101,9 @@ def size_for(parameters: float, vocabulary: int, context: int, vary: Vary = "bot
     within 5 %.
     """
     best: tuple[float, GPTConfig] | None = None
-    for width, depth in _candidates(parameters, vary):
+    for width, depth in shapes(parameters, vary):
         attention = depth * (4 * width * width + 2 * width) + width
-        feed_forward = _even((parameters - attention) / (3 * width * depth), 3 * width * depth / parameters)
+        feed_forward = even_feed_forward((parameters - attention) / (3 * width * depth), 3 * width * depth / parameters)
         config = GPTConfig(
             vocabulary=vocabulary,
             context=context,
@@ -125,7 +125,7 @@ def size_for(parameters: float, vocabulary: int, context: int, vary: Vary = "bot
     return best[1]
 
 
-def _even(feed_forward: float, share: float) -> int:
+def even_feed_forward(feed_forward: float, share: float) -> int:
     """Return a feed-forward width near the asked one, a multiple of 8 where that moves the parameters by 2 % at most.
 
     Products over odd widths reach only two thirds of the speed. ``share`` is that of one unit of width in the
@@ -138,7 +138,7 @@ def _even(feed_forward: float, share: float) -> int:
     return max(1, round(feed_forward))
 
 
-def _candidates(parameters: float, vary: Vary) -> list[tuple[int, int]]:
+def shapes(parameters: float, vary: Vary) -> list[tuple[int, int]]:
     """Return the (width, depth) pairs that could hold ``parameters``: widths that divide into heads, ascending."""
     if vary == "depth":
         return [(64, depth) for depth in range(1, 1025)]
