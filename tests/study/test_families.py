@@ -88,11 +88,11 @@ def test_the_report_lays_the_families_over_one_another(finished: Path) -> None:
 def test_a_third_family_joins_the_same_folder(finished: Path) -> None:
     folder = finished.parent.parent
     before = pl.read_parquet(finished / "scores.parquet")
-    done = emergence("run", "tiny.yaml", "--set", "model.family=[gpt,lstm,gpt2]", cwd=folder)
+    done = emergence("run", "tiny.yaml", "--set", "model.family=[gpt,lstm,mamba]", cwd=folder)
     assert done.returncode == 0, done.stderr
     after = pl.read_parquet(finished / "scores.parquet")
-    assert set(after["family"]) == {"gpt", "lstm", "gpt2"}
-    kept = after.filter(pl.col("family") != "gpt2").sort(before.columns)
+    assert set(after["family"]) == {"gpt", "lstm", "mamba"}
+    kept = after.filter(pl.col("family") != "mamba").sort(before.columns)
     assert kept.select("model", "seed", "task", "metric", "score").equals(
         before.sort(before.columns).select("model", "seed", "task", "metric", "score")
     )

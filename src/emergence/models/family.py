@@ -128,6 +128,7 @@ FAMILIES: Catalogue[Family] = Catalogue("family")
 FAMILIES.add("gpt", "emergence.models.gpt:GPT", "decoder-only Transformer with the weights of LlamaForCausalLM")
 FAMILIES.add("gpt2", "emergence.models.gpt2:GPT2", "GPT-2's decoder: learned positions, LayerNorm, GELU, tied output")
 FAMILIES.add("lstm", "emergence.models.lstm:LSTM", "stacked long short-term memory with a tied output")
+FAMILIES.add("mamba", "emergence.models.mamba:MAMBA", "selective state-space layers, a recurrence linear in time")
 
 
 def build_network(family: str, config: ModelConfig, generator: torch.Generator) -> Any:
