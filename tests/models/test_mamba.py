@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,12 +12,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
+import emergence as em
 from emergence.core.errors import UserError
+from emergence.core.settings import TokenizerSettings
 from emergence.evaluation.engine import answer
 from emergence.evaluation.requests import Continuation, GenerateRequest, Likelihood, ScoreRequest
 from emergence.models.family import build_network
+from emergence.models.huggingface import export_network
 from emergence.models.mamba import MambaConfig, size_for
 from emergence.models.mamba_network import MambaNetwork, scan
+from emergence.text import build_tokenizer
 from emergence.training.batch import collate
 from emergence.training.data import Draw
 from emergence.training.stack import Stack
@@ -77,52 +82,23 @@ def test_the_recurrence_and_its_derivatives() -> None:
     assert torch.autograd.gradcheck(scan, (decay, drive))
 
 
-def test_the_logits_are_those_of_transformers() -> None:
-    from transformers import MambaConfig as TheirConfig
-    from transformers import MambaForCausalLM
+@pytest.mark.parametrize("config", [SMALL, size_for(3e3, 23, 24), size_for(2e5, 23, 24)])
+def test_an_export_gives_the_same_logits_in_transformers(config: MambaConfig, tmp_path: Path) -> None:
+    from transformers import AutoModelForCausalLM
 
-    own = network()
-    theirs = MambaForCausalLM(
-        TheirConfig(
-            vocab_size=SMALL.vocabulary,
-            hidden_size=SMALL.width,
-            intermediate_size=SMALL.inner,
-            state_size=SMALL.state,
-            num_hidden_layers=SMALL.depth,
-            conv_kernel=SMALL.window,
-            time_step_rank=SMALL.rank,
-            tie_word_embeddings=False,
-            residual_in_fp32=False,
-        )
-    ).eval()
-    for block in theirs.backbone.layers:  # what `expand` says comes before the size asked for
-        assert block.mixer.intermediate_size == SMALL.inner
-    state = own.state_dict()
-    weights = {
-        "backbone.embeddings.weight": state["embedding.weight"],
-        "backbone.norm_f.weight": state["norm.weight"],
-        "lm_head.weight": state["head.weight"],
-    }
-    names = {
-        "norm.weight": "norm.weight",
-        "into.weight": "mixer.in_proj.weight",
-        "convolution": "mixer.conv1d.weight",
-        "convolution_bias": "mixer.conv1d.bias",
-        "select.weight": "mixer.x_proj.weight",
-        "step.weight": "mixer.dt_proj.weight",
-        "step_bias": "mixer.dt_proj.bias",
-        "log_decay": "mixer.A_log",
-        "passage": "mixer.D",
-        "out.weight": "mixer.out_proj.weight",
-    }
-    for i in range(SMALL.depth):
-        for mine, other in names.items():
-            weight = state[f"layers.{i}.{mine}"]
-            shape = theirs.state_dict()[f"backbone.layers.{i}.{other}"].shape
-            weights[f"backbone.layers.{i}.{other}"] = weight.view(shape)
-    theirs.load_state_dict(weights)
+    tokenizer = build_tokenizer(TokenizerSettings(kind="char"), [], "abcdefghijklmnopqrstu")
+    own = network(config)
+    export_network("mamba", own, tokenizer, tmp_path / "mamba")
+    theirs = AutoModelForCausalLM.from_pretrained(tmp_path / "mamba").eval()
+    assert type(theirs).__name__ == "MambaForCausalLM"
     with torch.inference_mode():
         torch.testing.assert_close(own(tokens(2, 20)), theirs(tokens(2, 20)).logits, atol=1e-5, rtol=1e-5)
+    back = em.load(tmp_path / "mamba")
+    (found,) = answer(back.network, [ScoreRequest((1, 4), (5, 6, 7))], end_id=0)
+    (expected,) = answer(own, [ScoreRequest((1, 4), (5, 6, 7))], end_id=0)
+    assert isinstance(found, Likelihood)
+    assert isinstance(expected, Likelihood)
+    assert found.logprobs == pytest.approx(expected.logprobs, abs=1e-5)
 
 
 @pytest.mark.parametrize("pieces", [[20], [1] * 20, [7, 1, 2, 10]])

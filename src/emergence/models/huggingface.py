@@ -25,9 +25,7 @@ def export_network(family: str, network: Any, tokenizer: Tokenizer, folder: Path
     from safetensors.torch import save_file
 
     if family not in LAYOUTS:
-        raise UserError(
-            f"transformers has no counterpart of the family {family}; {' and '.join(LAYOUTS)} can be exported"
-        )
+        raise UserError(f"transformers has no counterpart of the family {family}; {', '.join(LAYOUTS)} can be exported")
     config, layout = network.config, LAYOUTS[family]
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder} exists and is not an empty folder; export to a new one")

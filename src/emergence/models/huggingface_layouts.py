@@ -114,8 +114,55 @@ def _gpt2_weights(network: Any) -> dict[str, torch.Tensor]:
     return weights
 
 
+def _mamba_document(config: Any) -> dict[str, Any]:
+    return {
+        "hidden_size": config.width,
+        "intermediate_size": config.inner,
+        "state_size": config.state,
+        "num_hidden_layers": config.depth,
+        "conv_kernel": config.window,
+        "time_step_rank": config.rank,
+        "layer_norm_epsilon": config.norm_epsilon,
+        "hidden_act": "silu",
+        "max_position_embeddings": config.context,
+        "residual_in_fp32": False,
+        "tie_word_embeddings": False,
+    }
+
+
+_MAMBA_NAMES = {
+    "norm.weight": "norm.weight",
+    "into.weight": "mixer.in_proj.weight",
+    "convolution": "mixer.conv1d.weight",
+    "convolution_bias": "mixer.conv1d.bias",
+    "select.weight": "mixer.x_proj.weight",
+    "step.weight": "mixer.dt_proj.weight",
+    "step_bias": "mixer.dt_proj.bias",
+    "log_decay": "mixer.A_log",
+    "passage": "mixer.D",
+    "out.weight": "mixer.out_proj.weight",
+}
+
+
+def _mamba_weights(network: Any) -> dict[str, torch.Tensor]:
+    """Decays and convolution take the shapes they have there, [E, N] and [E, 1, W]."""
+    state, config = network.state_dict(), network.config
+    shapes = {"log_decay": (config.inner, config.state), "convolution": (config.inner, 1, config.window)}
+    weights = {
+        "backbone.embeddings.weight": state["embedding.weight"],
+        "backbone.norm_f.weight": state["norm.weight"],
+        "lm_head.weight": state["head.weight"],
+    }
+    for i in range(config.depth):
+        for own, other in _MAMBA_NAMES.items():
+            weight = state[f"layers.{i}.{own}"]
+            weights[f"backbone.layers.{i}.{other}"] = weight.view(shapes.get(own, weight.shape))
+    return weights
+
+
 #: By family; a family that is not here has no counterpart in transformers.
 LAYOUTS = {
     "gpt": Layout("LlamaForCausalLM", "llama", _llama_document, _llama_weights),
     "gpt2": Layout("GPT2LMHeadModel", "gpt2", _gpt2_document, _gpt2_weights),
+    "mamba": Layout("MambaForCausalLM", "mamba", _mamba_document, _mamba_weights),
 }
