@@ -66,7 +66,7 @@ def _chart(
         "field": "family",
         "type": "nominal",
         "scale": {"domain": [name for name, _ in colours], "range": [light for _, light in colours]},
-        "legend": {"title": None, "symbolType": "circle"} if legend else None,
+        "legend": {"title": None, "symbolType": "circle", "symbolOpacity": 1} if legend else None,
     }
     tooltip = [
         tip("family", texts("column.family")),
