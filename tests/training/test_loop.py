@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from emergence.models.checkpoint import find_checkpoints
+from emergence.models.family import FAMILIES, ladder
 from emergence.models.gpt import size_for
 from emergence.training.batch import collate
 from emergence.training.data import CorpusSource, Draw, Mixture
@@ -106,6 +107,19 @@ def test_an_interrupted_run_ends_with_the_same_bits(tmp_path: Path, stop_at: int
     assert weights(tmp_path / "broken") == weights(tmp_path / "whole")
     timeless = ["step", "tokens", "flops", "train_loss", "learning_rate", "validation_loss"]
     assert resumed.select(timeless).equals(whole.select(timeless))
+
+
+@pytest.mark.parametrize("family", list(FAMILIES))
+def test_every_family_learns_and_resumes_bit_for_bit(tmp_path: Path, family: str) -> None:
+    (config,) = ladder(family, [4e3], vocabulary=10, context=CONTEXT)
+    spec = dataclasses.replace(SPEC, family=family, config=config)
+    (history,), _, (outcome,) = train_all([tmp_path / "whole"], spec)
+    assert outcome.diverged is None
+    assert history["validation_loss"].drop_nulls()[-1] < 0.7 * np.log(10)
+    with pytest.raises(Interrupted):
+        train_all([tmp_path / "broken"], spec, stop_at=33)
+    train_all([tmp_path / "broken"], spec)
+    assert weights(tmp_path / "broken") == weights(tmp_path / "whole")
 
 
 @pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors", "state.json"])
