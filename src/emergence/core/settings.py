@@ -205,7 +205,7 @@ class AnalysisSettings(Settings):
 
 class ExecutionSettings(Settings):
     """Where the runs happen: ``workers`` single-threaded processes side by side, each with one run or with ``stack``
-    replicas of one rung below half a million parameters (auto: as a probe of the machine says)."""
+    replicas of one small rung (auto: as a probe of the machine says)."""
 
     workers: Count | Literal["auto"] = "auto"
     stack: Count | Literal["auto"] = "auto"

@@ -14,7 +14,8 @@ from torch import nn
 
 from emergence.models.cache import KeyValueCache, Tree
 from emergence.models.fingerprint import fingerprint
-from emergence.models.layers import WHOLE_ATTENTION, causal_attention, linear, pick
+from emergence.models.layers import WHOLE_ATTENTION, causal_attention, pick
+from emergence.models.products import Affine, linear
 
 if TYPE_CHECKING:
     from emergence.models.gpt2 import GPT2Config
@@ -30,11 +31,11 @@ class Block(nn.Module):
         D, F = config.width, config.feed_forward
         self.heads, self.block = config.heads, block
         self.attention_norm = nn.LayerNorm(D, eps=config.norm_epsilon)
-        self.qkv = nn.Linear(D, 3 * D)
-        self.out = nn.Linear(D, D)
+        self.qkv = Affine(D, 3 * D)
+        self.out = Affine(D, D)
         self.feed_forward_norm = nn.LayerNorm(D, eps=config.norm_epsilon)
-        self.up = nn.Linear(D, F)
-        self.down = nn.Linear(F, D)
+        self.up = Affine(D, F)
+        self.down = Affine(F, D)
 
     def forward(self, x: torch.Tensor, future: torch.Tensor, cache: KeyValueCache | None) -> torch.Tensor:
         """Add the attention and then the feed-forward to the residual stream x [B, T, D].

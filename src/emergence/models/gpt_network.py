@@ -20,12 +20,12 @@ from emergence.models.layers import (
     WHOLE_ATTENTION,
     causal_attention,
     embed,
-    linear,
     pick,
     rms_normalise,
     rotate_heads,
     swiglu,
 )
+from emergence.models.products import linear
 
 if TYPE_CHECKING:
     from emergence.models.gpt import GPTConfig

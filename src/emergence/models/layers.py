@@ -23,7 +23,6 @@ __all__ = [
     "WHOLE_ATTENTION",
     "causal_attention",
     "embed",
-    "linear",
     "pick",
     "rms_normalise",
     "rotate_heads",
@@ -31,14 +30,6 @@ __all__ = [
 ]
 
 WHOLE_ATTENTION = 128  # positions up to which whole T x T matrices are faster than the tiled kernel on a processor
-
-
-def linear(x: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:
-    """Return ``x W^T``: x [..., D] with one weight [M, D], or x [S, ..., D] with S weights [S, M, D]."""
-    if weight.dim() == 2:
-        return F.linear(x, weight)
-    product = torch.bmm(x.flatten(1, -2), weight.transpose(1, 2))
-    return product.view(*x.shape[:-1], weight.shape[1])
 
 
 def embed(ids: torch.Tensor, weight: torch.Tensor) -> torch.Tensor:

@@ -12,7 +12,8 @@ import torch
 from torch import nn
 
 from emergence.models.fingerprint import fingerprint
-from emergence.models.layers import linear, pick
+from emergence.models.layers import pick
+from emergence.models.products import linear
 from emergence.models.state_cache import StateCache
 
 if TYPE_CHECKING:

@@ -1,12 +1,13 @@
 """How the runs of a study share this machine: which replicas are stacked, in which order the groups go, how long it
 takes.
 
-Replicas of a small rung train faster stacked in one process than side by side (`training/stack.py`); from some hundred
-thousand parameters on they do not, and a stack cannot be shared among cores. A probe of about a second says how long a
-step takes both ways, and the sizes of the stacks are those with which the last core is done first.
+Replicas of a small rung train faster stacked in one process than side by side (`training/stack.py`); larger ones do
+not, and a stack cannot be shared among cores. A probe of about a second says how long a step takes both ways, and the sizes
+of the stacks are those with which the last core is done first.
 
 What a run computes must not depend on such a measurement. Whether its products have the stacked form therefore follows
-from its size alone, and in that form the number of replicas changes no bit.
+from its size and the make of the processor alone (`plan.Rung.stacked`), and in that form the number of replicas changes
+no bit.
 """
 
 from __future__ import annotations
@@ -27,7 +28,6 @@ __all__ = ["Group", "Layout", "group_jobs", "lay_out", "measure_here", "most_sta
 
 MOST_STACKED = 8
 PROBE_SECONDS = 1.0
-STACKABLE_PARAMETERS = 500_000  # from there on the passes between matrix products hardly matter
 TIMED_STEP_FLOPS = 1e10  # a larger step is timed on fewer rows
 LEAST_GAIN = 0.02  # below which a measurement says nothing
 
@@ -48,11 +48,6 @@ class Group:
     def runs(self) -> list[str]:
         """The names of the runs."""
         return [f"{self.rung.name}-s{seed}" for seed in self.seeds]
-
-    @property
-    def stacked(self) -> bool:
-        """Whether the products have the stacked form."""
-        return _stackable(self.rung)
 
     @property
     def memory(self) -> float:
@@ -123,7 +118,7 @@ def set_stacks(plan: Plan) -> dict[str, int] | None:
 def most_stacked(plan: Plan, rung: Rung) -> int:
     """Return how many replicas of a rung may be stacked: as many as are worth it and fit into the memory, in equal
     parts."""
-    if not _stackable(rung):
+    if not rung.stacked:
         return 1
     room = MEMORY_SHARE * psutil.virtual_memory().total - WORKER_BYTES
     most = max(1, min(plan.study.replicas, MOST_STACKED, int(room / (rung.memory - WORKER_BYTES))))
@@ -168,16 +163,12 @@ def _probe(
                 "family": rung.family,
                 "config": rung.config.to_dict(),
                 "batch_rows": rows,
-                "stacked": _stackable(rung),
+                "stacked": rung.stacked,
                 "replicas": size,
                 "seconds": PROBE_SECONDS / (2 * len(plan.rungs)),
             }
             found[rung.name][size] = measure(request) * plan.batch_rows / rows
     return found
-
-
-def _stackable(rung: Rung) -> bool:
-    return FAMILIES.load(rung.family).stackable and bool(rung.config.non_embedding_parameters < STACKABLE_PARAMETERS)
 
 
 def _makespan(seconds: Iterable[float], workers: int) -> float:

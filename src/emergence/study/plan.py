@@ -10,9 +10,10 @@ from typing import Any
 import psutil
 
 from emergence.core.errors import UserError
+from emergence.core.processor import mkl_holds_back
 from emergence.core.seeds import derive_seed
 from emergence.core.settings import StudySettings, TrainingSettings
-from emergence.models.family import ladder
+from emergence.models.family import FAMILIES, ladder
 from emergence.tasks.catalogue import make_task
 from emergence.tasks.task import Task, TaskContext
 from emergence.text import Corpus, Tokenizer, build_tokenizer, read_corpus, split_corpus
@@ -22,6 +23,8 @@ __all__ = ["Job", "Plan", "Rung", "Texts", "make_plan"]
 
 LONGEST_TOKEN = 20  # characters; the mean over a text stays below
 WORKER_BYTES = 400 * 2**20  # a process with torch loaded and nothing done
+STACKABLE_PARAMETERS = 500_000  # from there on the passes between matrix products hardly matter
+STACKABLE_STEP = 2.5e7  # parameters times tokens
 MEMORY_SHARE = 0.8  # of the machine, for all workers together
 
 
@@ -54,6 +57,7 @@ class Rung:
     config: Any
     flops: float  # of one run, all positions predicted
     memory: float  # bytes of one run at its peak, estimated
+    stacked: bool  # whether its products have the form that replicas can share
 
 
 @dataclass(frozen=True)
@@ -158,9 +162,21 @@ def _rungs(study: StudySettings, family: str, vocabulary: int, tokens: int, batc
             config=config,
             flops=3 * config.forward_flops(tokens, context),
             memory=_run_bytes(config, batch_tokens, branches=bool(study.training.budgets)),
+            stacked=FAMILIES.load(family).stackable and _worth_stacking(config, batch_tokens),
         )
         for index, config in enumerate(configs)
     ]
+
+
+def _worth_stacking(config: Any, batch_tokens: int) -> bool:
+    """Say whether replicas of this size could gain by sharing products; it must not depend on a measurement.
+
+    Batched products are MKL's. Where oneDNN is twice as fast (`models/products.py`), only small steps gain by them.
+    """
+    parameters = config.non_embedding_parameters
+    if mkl_holds_back():
+        return bool(parameters * batch_tokens < STACKABLE_STEP)
+    return bool(parameters < STACKABLE_PARAMETERS)
 
 
 def _texts(study: StudySettings, tasks: dict[str, Task]) -> Texts:

@@ -177,7 +177,7 @@ def describe(plan: Plan, folder: StudyFolder, group: Group) -> dict[str, Any]:
             "family": group.rung.family,
             "config": group.rung.config.to_dict(),
             "seeds": [plan.seed_of(seed) for seed in group.seeds],
-            "stacked": group.stacked,
+            "stacked": group.rung.stacked,
             "learning_rate": plan.learning_rate,
             "weight_decay": training.weight_decay,
             "clip": training.clip,
