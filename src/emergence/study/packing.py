@@ -2,8 +2,8 @@
 takes.
 
 Replicas of a small rung train faster stacked in one process than side by side (`training/stack.py`); larger ones do
-not, and a stack cannot be shared among cores. A probe of about a second says how long a step takes both ways, and the sizes
-of the stacks are those with which the last core is done first.
+not, and a stack cannot be shared among cores. A probe of about a second says how long a step takes both ways, and the
+sizes of the stacks are those with which the last core is done first.
 
 What a run computes must not depend on such a measurement. Whether its products have the stacked form therefore follows
 from its size and the make of the processor alone (`plan.Rung.stacked`), and in that form the number of replicas changes
