@@ -227,10 +227,10 @@ def test_an_interrupted_stack_ends_with_the_same_bits(tmp_path: Path, stop_at: i
 def test_one_that_diverges_leaves_the_others_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folders = [tmp_path / str(seed) for seed in STACK.seeds]
     train_all(folders, STACK)
-    step = Stack.step
+    learn = Stack.step
 
-    def poisoned(self: Stack, batch: Any, factor: float) -> torch.Tensor:
-        losses = step(self, batch, factor)
+    def poisoned(self: Stack, batch: Any, factor: float, step: int) -> torch.Tensor:
+        losses = learn(self, batch, factor, step)
         if factor < 1:  # the last phase: replica 1 breaks
             with torch.no_grad():
                 next(self.network.parameters())[1] = float("nan")

@@ -48,12 +48,21 @@ class Model:
         top_p: float | None = None,
         seed: int = 0,
     ) -> str:
-        """Return the continuation of ``prompt``, greedy unless ``temperature`` is above 0, up to the end token."""
+        """Return the continuation of ``prompt``, greedy unless ``temperature`` is above 0, up to the end token.
+
+        Raises UserError for settings that cannot be, and for sampling from a model that does not write token by token.
+        """
         import torch
 
+        from emergence.evaluation.engine import READERS
         from emergence.generation import SamplingSettings, generate
 
         settings = SamplingSettings(max_tokens=max_tokens, temperature=temperature, top_k=top_k, top_p=top_p)
+        if self.network.reads != "causal":
+            if temperature:
+                raise UserError(f"{self.name} ({self.family}) writes its most probable answer; leave temperature at 0")
+            write, end = READERS[self.network.reads].write, self.tokenizer.separator_id
+            return self.tokenizer.decode(write(self.network, [self._ids(prompt)], [max_tokens], end_id=end)[0])
         generator = torch.Generator().manual_seed(seed)
         end = self.tokenizer.end_id
         ids = generate(self.network, [self._ids(prompt)], settings, end_id=end, generator=generator)[0]
@@ -61,11 +70,11 @@ class Model:
 
     def loglikelihood(self, prompt: str, target: str) -> Likelihood:
         """Return the natural-log probability of each token of ``target`` after ``prompt``; ``.total`` sums them."""
-        from emergence.evaluation.likelihood import log_likelihoods
+        from emergence.evaluation.engine import READERS
 
         if not target:
             raise UserError("the target is empty; give the text whose probability you ask for")
-        return log_likelihoods(self.network, [(self._ids(prompt), self._ids(target)[1:])])[0]
+        return READERS[self.network.reads].score(self.network, [(self._ids(prompt), self._ids(target)[1:])])[0]
 
     def _ids(self, prompt: str) -> list[int]:
         """Return the prompt's tokens after the token that every document starts with."""

@@ -2,14 +2,38 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 
 from emergence.evaluation.likelihood import log_likelihoods
-from emergence.evaluation.requests import Answer, Continuation, GenerateRequest, Request, ScoreRequest
+from emergence.evaluation.requests import Answer, Continuation, GenerateRequest, Likelihood, Request, ScoreRequest
 from emergence.generation import decode, most_probable
-from emergence.models.family import LanguageModel
+from emergence.models.family import LanguageModel, Reads
 
-__all__ = ["answer"]
+__all__ = ["READERS", "Reader", "answer"]
+
+Ids = Sequence[int]
+
+
+@dataclass(frozen=True)
+class Reader:
+    """How networks of one kind are asked.
+
+    ``score(network, pairs)`` returns the likelihood of the target of every (prompt, target). ``write(network, prompts,
+    limits, end_id=...)`` returns the most probable answer to every prompt, of at most so many tokens, without the end.
+    """
+
+    score: Callable[[LanguageModel, Sequence[tuple[Ids, Ids]]], list[Likelihood]]
+    write: Callable[..., list[list[int]]]
+
+
+def _write_causally(
+    network: LanguageModel, prompts: Sequence[Ids], limits: Sequence[int], *, end_id: int
+) -> list[list[int]]:
+    return decode(network, prompts, limits, most_probable, end_id=end_id)
+
+
+READERS: dict[Reads, Reader] = {"causal": Reader(log_likelihoods, _write_causally)}
 
 
 def answer(network: LanguageModel, requests: Sequence[Request], *, end_id: int) -> list[Answer]:
@@ -21,10 +45,11 @@ def answer(network: LanguageModel, requests: Sequence[Request], *, end_id: int) 
     answers: dict[Request, Answer] = {}
     unique = list(dict.fromkeys(requests))
     scored = [request for request in unique if isinstance(request, ScoreRequest)]
-    found = log_likelihoods(network, [(request.prompt, request.target) for request in scored])
+    reader = READERS[network.reads]
+    found = reader.score(network, [(request.prompt, request.target) for request in scored])
     answers.update(zip(scored, found, strict=True))
     asked = [request for request in unique if isinstance(request, GenerateRequest)]
     prompts, limits = [request.prompt for request in asked], [request.max_tokens for request in asked]
-    written = decode(network, prompts, limits, most_probable, end_id=end_id)
+    written = reader.write(network, prompts, limits, end_id=end_id)
     answers.update(zip(asked, (Continuation(tuple(ids)) for ids in written), strict=True))
     return [answers[request] for request in requests]

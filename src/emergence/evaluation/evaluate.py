@@ -44,7 +44,7 @@ def evaluate(
     All tasks are asked at once. Targets are scored by teacher forcing; answers are decoded greedily where the task
     judges them, and sampled (seeded) where it only shows them. ``ask`` answers the requests; it may know some already.
     """
-    requests = [request for task, questions in asked for q in questions for request in _requests(task, q)]
+    requests = [request for task, questions in asked for q in questions for request in _requests(network, task, q)]
     answers = iter(ask(network, requests, end_id=tokenizer.separator_id))
     frames = []
     for task, questions in asked:
@@ -56,12 +56,17 @@ def evaluate(
     return frames
 
 
-def _requests(task: Task, question: Question) -> list[Request]:
-    """Return what is asked of the model: the target's probability, and an answer where the task judges one."""
+def _requests(network: LanguageModel, task: Task, question: Question) -> list[Request]:
+    """Return what is asked of the model: the target's probability, and an answer unless that is to be sampled."""
     asked: list[Request] = [ScoreRequest(question.prompt_ids, question.target_ids)]
-    if question.answer_length and task.trains:
+    if question.answer_length and not _sampled(network, task):
         asked.append(GenerateRequest(question.prompt_ids, question.answer_length))
     return asked
+
+
+def _sampled(network: LanguageModel, task: Task) -> bool:
+    """Say whether an answer is only shown, by a network that writes word after word."""
+    return not task.trains and network.reads == "causal"
 
 
 def _record(
@@ -74,10 +79,11 @@ def _record(
     seed: int,
 ) -> dict[str, Any]:
     """Take the answers to one question and score them."""
-    found = [next(answers) for _ in _requests(task, question)]
+    found = [next(answers) for _ in _requests(network, task, question)]
     (likelihood,) = (one for one in found if isinstance(one, Likelihood))
     written = [one.ids for one in found if isinstance(one, Continuation)]
-    if question.answer_length and not task.trains:  # each sample has its own stream, so that it depends on nothing else
+    if question.answer_length and _sampled(network, task):
+        # Each sample has its own stream, so that it depends on nothing else.
         settings = replace(SAMPLE, max_tokens=question.answer_length)
         stream = torch.Generator().manual_seed(derive_seed(seed, "samples", task.name, index))
         sampled = generate(network, [question.prompt_ids], settings, end_id=tokenizer.end_id, generator=stream)

@@ -14,9 +14,10 @@ if TYPE_CHECKING:
 
     from emergence.models.cache import Tree
 
-__all__ = ["FAMILIES", "Cache", "Family", "LanguageModel", "ModelConfig", "Vary", "build_network"]
+__all__ = ["FAMILIES", "Cache", "Family", "LanguageModel", "ModelConfig", "Reads", "Vary", "build_network"]
 
 Vary = Literal["both", "width", "depth"]
+Reads = Literal["causal"]  # how a network has to be asked
 
 
 class ModelConfig(Protocol):
@@ -76,9 +77,11 @@ class Cache(Protocol):
 class LanguageModel(Protocol):
     """A causal network: token ids in, next-token logits out.
 
-    Evaluation and generation ask nothing else of a network, so that whatever offers this can be evaluated.
+    Evaluation and generation ask nothing else of a network, so that whatever offers this can be evaluated. Networks
+    that ``read`` otherwise are asked by code of their own (`evaluation.engine.READERS`).
     """
 
+    reads: Reads
     config: Any  # ``vocabulary``, the number of token ids, and ``context``, the most tokens seen at once
 
     @property
@@ -114,7 +117,9 @@ class LanguageModel(Protocol):
 class Family:
     """A function from a size to a network: `size` needs no torch, ``network`` names the module to import late.
 
-    A ``stackable`` network also takes the parameters and the token ids of S replicas (`training/stack.py`).
+    A ``stackable`` network also takes the parameters and the token ids of S replicas (`training/stack.py`). ``learner``
+    and ``objective`` are names in `training.learners` and `training.objectives`. ``training_passes`` is what a training
+    token costs, in forward passes. A family that cannot read every text names the ``tasks`` it can do.
     """
 
     name: str
@@ -122,6 +127,10 @@ class Family:
     config_from: Callable[[dict[str, Any]], Any]
     network: str  # "package.module:Class", called as Class(config, generator)
     stackable: bool = False
+    learner: str = "gradient"
+    objective: str = "next_token"
+    training_passes: float = 3.0  # a backward pass costs twice a forward one
+    tasks: tuple[str, ...] | None = None
 
 
 FAMILIES: Catalogue[Family] = Catalogue("family")

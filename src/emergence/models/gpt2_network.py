@@ -18,6 +18,7 @@ from emergence.models.layers import WHOLE_ATTENTION, causal_attention, pick
 from emergence.models.products import Affine, linear
 
 if TYPE_CHECKING:
+    from emergence.models.family import Reads
     from emergence.models.gpt2 import GPT2Config
 
 __all__ = ["GPT2Network"]
@@ -55,6 +56,7 @@ class Block(nn.Module):
 class GPT2Network(nn.Module):
     """Token ids [B, T] in, next-token logits [B, T, V] out."""
 
+    reads: Reads = "causal"
     maskable = True
     future: torch.Tensor
 

@@ -28,6 +28,7 @@ from emergence.models.layers import (
 from emergence.models.products import linear
 
 if TYPE_CHECKING:
+    from emergence.models.family import Reads
     from emergence.models.gpt import GPTConfig
 
 __all__ = ["GPTNetwork"]
@@ -133,6 +134,7 @@ class Block(nn.Module):
 class GPTNetwork(nn.Module):
     """Token ids [B, T] in, next-token logits [B, T, V] out."""
 
+    reads: Reads = "causal"
     maskable = True
     turn: torch.Tensor
     future: torch.Tensor

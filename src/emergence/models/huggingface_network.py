@@ -22,6 +22,7 @@ import torch.nn.functional as F
 
 from emergence.core.errors import UserError
 from emergence.models.cache import KeyValueCache, Tree
+from emergence.models.family import Reads
 from emergence.models.fingerprint import fingerprint
 from emergence.models.huggingface_rows import PlainRows
 
@@ -54,6 +55,8 @@ class HuggingFaceConfig:
 
 class HuggingFaceNetwork:
     """Token ids [B, T] in, next-token logits [B, T, V] out, by the layers of a network of transformers."""
+
+    reads: Reads = "causal"
 
     def __init__(self, network: Any, config: HuggingFaceConfig) -> None:
         """Wrap ``network``, a causal model of transformers in evaluation mode, which from now on is ours alone."""

@@ -18,6 +18,7 @@ from emergence.models.state_cache import StateCache
 
 if TYPE_CHECKING:
     from emergence.models.cache import Tree
+    from emergence.models.family import Reads
     from emergence.models.lstm import LSTMConfig
 
 __all__ = ["LSTMNetwork"]
@@ -26,6 +27,7 @@ __all__ = ["LSTMNetwork"]
 class LSTMNetwork(nn.Module):
     """Token ids [B, T] in, next-token logits [B, T, V] out."""
 
+    reads: Reads = "causal"
     maskable = False
     position_bytes = 0  # what it keeps of a row does not grow
 

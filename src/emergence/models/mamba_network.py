@@ -21,6 +21,7 @@ from emergence.models.state_cache import StateCache
 
 if TYPE_CHECKING:
     from emergence.models.cache import Tree
+    from emergence.models.family import Reads
     from emergence.models.mamba import MambaConfig
 
 __all__ = ["MambaNetwork", "scan"]
@@ -101,6 +102,7 @@ class Layer(nn.Module):
 class MambaNetwork(nn.Module):
     """Token ids [B, T] in, next-token logits [B, T, V] out."""
 
+    reads: Reads = "causal"
     maskable = False
     position_bytes = 0  # what it keeps of a row does not grow
 

@@ -17,6 +17,7 @@ from emergence.core.schema import Axis
 from emergence.core.store import DamagedFileError, read_sealed
 from emergence.core.yaml import read_yaml
 from emergence.models.checkpoint import read_config
+from emergence.models.family import FAMILIES
 from emergence.report.data import ReportData, ScalingFit
 
 __all__ = ["read_study"]
@@ -81,7 +82,7 @@ def _ladder(path: Path, study: Mapping[str, Any]) -> pl.DataFrame:
     """Return one row per rung with its shape and size."""
     rows = []
     for folder in sorted((path / "models").glob("*-s0")):
-        _, config = read_config(folder)
+        family, config = read_config(folder)
         rows.append(
             {
                 "model": folder.name.removesuffix("-s0"),
@@ -91,7 +92,8 @@ def _ladder(path: Path, study: Mapping[str, Any]) -> pl.DataFrame:
                 "depth": config.depth,
                 "heads": config.to_dict().get("heads"),
                 "feed_forward": config.to_dict().get("feed_forward"),
-                "flops_per_token": 3 * config.forward_flops(1, study["model"]["context"]),
+                "flops_per_token": FAMILIES.load(family).training_passes
+                * config.forward_flops(1, study["model"]["context"]),
                 "replicas": study["replicas"],
             }
         )

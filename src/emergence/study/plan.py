@@ -125,6 +125,7 @@ class Plan:
 def make_plan(study: StudySettings) -> Plan:
     """Derive the plan of a study; raise UserError for whatever cannot be: names, texts, sizes, memory."""
     tasks = {task.name: make_task(task.name, task.options) for task in study.tasks}
+    _check_families(study)
     texts = _texts(study, tasks)
     context, training = study.model.context, study.training
     _check_questions(study, tasks, texts)
@@ -150,6 +151,23 @@ def make_plan(study: StudySettings) -> Plan:
     )
 
 
+def _check_families(study: StudySettings) -> None:
+    """Raise UserError where a family cannot do a task of the study, and say which ones can."""
+    named = {name: FAMILIES.load(name) for name in FAMILIES}
+    for family in (FAMILIES.load(name) for name in study.model.family):
+        for task in study.tasks:
+            if family.tasks is not None and task.name not in family.tasks:
+                able = [name for name, other in named.items() if other.tasks is None or task.name in other.tasks]
+                raise UserError(
+                    f"the family {family.name} cannot do the task {task.name}, only {', '.join(family.tasks)}; "
+                    f"families that can: {', '.join(able)}"
+                )
+        if family.tasks is not None and study.corpus is not None:
+            raise UserError(
+                f"the family {family.name} cannot read a corpus; leave corpus out, or choose another family"
+            )
+
+
 def _rungs(study: StudySettings, family: str, vocabulary: int, tokens: int, batch_tokens: int) -> list[Rung]:
     """Return the ladder of one family."""
     dial, context = study.model.ladder, study.model.context
@@ -160,7 +178,7 @@ def _rungs(study: StudySettings, family: str, vocabulary: int, tokens: int, batc
             name=f"{prefix}R{index:02d}",
             family=family,
             config=config,
-            flops=3 * config.forward_flops(tokens, context),
+            flops=FAMILIES.load(family).training_passes * config.forward_flops(tokens, context),
             memory=_run_bytes(config, batch_tokens, branches=bool(study.training.budgets)),
             stacked=FAMILIES.load(family).stackable and _worth_stacking(config, batch_tokens),
         )

@@ -19,8 +19,8 @@ import torch
 
 from emergence.core.store import DamagedFileError, writing
 from emergence.models.checkpoint import Checkpoint, find_checkpoints, save_checkpoint
+from emergence.training.learners import Learner
 from emergence.training.schedule import Schedule
-from emergence.training.stack import Stack
 
 __all__ = ["Keeper"]
 
@@ -56,8 +56,8 @@ class Keeper:
         if pending is not None:
             pending.result()
 
-    def resume(self, stack: Stack) -> int:
-        """Give the stack the last state that is sound in every folder and return its step; 0 where there is none.
+    def resume(self, learner: Learner) -> int:
+        """Give the learner the last state that is sound in every folder and return its step; 0 where there is none.
 
         Damaged checkpoints are deleted and named in the notes. With branches the step is one from which all that are
         missing can grow. Raises UserError for checkpoints of another version of this network.
@@ -71,7 +71,9 @@ class Keeper:
         step = max((s for s in set.intersection(*map(set, sound)) if limit is None or s <= limit), default=0)
         if step:
             chosen = [own[step] for own in sound]
-            stack.restore(step, [checkpoint.weights() for checkpoint, _ in chosen], [moments for _, moments in chosen])
+            learner.restore(
+                step, [checkpoint.weights() for checkpoint, _ in chosen], [moments for _, moments in chosen]
+            )
         self.histories = [
             [row for row in rows if (row["step"] <= step if row["branch"] is None else row["branch"] in self._ends)]
             for rows in found
@@ -119,13 +121,13 @@ class Keeper:
         """Return the number of steps of all branches that are there."""
         return sum(end - self._schedule.fork(end) for end in self._ends)
 
-    def save(self, stack: Stack, step: int) -> None:
+    def save(self, learner: Learner, step: int) -> None:
         """Write a checkpoint that the run can go on from, and let go of what no resumption needs any more."""
-        self._write(stack, step, self._resumable, () if self._schedule.branches else self._schedule.checkpoints)
+        self._write(learner, step, self._resumable, () if self._schedule.branches else self._schedule.checkpoints)
 
-    def save_cooled(self, stack: Stack, step: int) -> None:
+    def save_cooled(self, learner: Learner, step: int) -> None:
         """Write the end of a branch, which nothing goes on from."""
-        self._write(stack, step, self._folders, None)
+        self._write(learner, step, self._folders, None)
         self._ends.add(step)
 
     def save_histories(self) -> None:
@@ -134,12 +136,12 @@ class Keeper:
         for run, history in zip(self._folders, self.histories, strict=True):
             _write_history(run, _frame(history))
 
-    def _write(self, stack: Stack, step: int, folders: list[Path], kept: tuple[int, ...] | None) -> None:
+    def _write(self, learner: Learner, step: int, folders: list[Path], kept: tuple[int, ...] | None) -> None:
         self.wait()
         work = []
         for s, folder in enumerate(folders):
-            moments = None if kept is None else stack.moments(s)
-            work.append((self._folders[s], folder, _frame(self.histories[s]), stack.weights(s), moments))
+            moments = None if kept is None else learner.moments(s)
+            work.append((self._folders[s], folder, _frame(self.histories[s]), learner.weights(s), moments))
 
         def write() -> None:
             for run, folder, table, weights, moments in work:

@@ -10,20 +10,20 @@ import math
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-import torch.nn.functional as F
-from torch import nn
 
-from emergence.models.family import ModelConfig
+from emergence.models.family import FAMILIES, ModelConfig
 from emergence.training.batch import Batch, collate
 from emergence.training.clock import Clock
 from emergence.training.data import Draw, Mixture
 from emergence.training.keeping import Keeper
+from emergence.training.learners import make_learner
+from emergence.training.objectives import OBJECTIVES, Objective
 from emergence.training.schedule import Schedule
-from emergence.training.stack import Stack
 
 __all__ = ["Outcome", "RunSpec", "train"]
 
@@ -86,7 +86,7 @@ class _Training:
     ) -> None:
         self._spec, self._schedule, self._data, self._keeper = spec, spec.schedule, data, keeper
         self._at_checkpoint, self._progress = at_checkpoint, progress
-        self._stack = Stack(
+        self._learner = make_learner(
             spec.family,
             spec.config,
             spec.seeds,
@@ -95,14 +95,15 @@ class _Training:
             clip=spec.clip,
             stacked=spec.stacked,
         )
-        self._clock = Clock(spec.config, len(spec.seeds))
+        self._clock = Clock(spec.config, len(spec.seeds), FAMILIES.load(spec.family).training_passes)
+        self._objective = OBJECTIVES.load(FAMILIES.load(spec.family).objective)
         self._held_out = data[0].validation(VALIDATION_TOKENS)
         self._every = max(1, self._schedule.steps // HISTORY_ROWS)
         self._diverged: dict[int, str] = {}
 
     def run(self) -> list[Outcome]:
         """Go through the rest of the schedule."""
-        step = self._keeper.resume(self._stack)
+        step = self._keeper.resume(self._learner)
         if step:
             self._clock.restore(self._keeper.histories, step)
             for s, rows in enumerate(self._keeper.histories):
@@ -124,7 +125,7 @@ class _Training:
             if not self._advance(step, end, self._schedule.steps):
                 return
             self._validate()
-            self._keeper.save(self._stack, end)
+            self._keeper.save(self._learner, end)
             self._evaluate(end)
             step = end
 
@@ -137,16 +138,16 @@ class _Training:
             if fork > step:
                 if not self._advance(step, fork, None):
                     return
-                self._keeper.save(self._stack, fork)
+                self._keeper.save(self._learner, fork)
             step = fork
-            trunk = self._stack.snapshot()
+            trunk = self._learner.snapshot()
             self._clock.branch()
             if not self._advance(fork, end, end):
                 return
             self._validate()
-            self._keeper.save_cooled(self._stack, end)
+            self._keeper.save_cooled(self._learner, end)
             self._evaluate(end)
-            self._stack.return_to(trunk)
+            self._learner.return_to(trunk)
             self._clock.back()
 
     def _advance(self, first: int, last: int, end: int | None) -> bool:
@@ -157,7 +158,7 @@ class _Training:
         branch = self._schedule.branches and end is not None
         for step, batch in self._batches(first, last):
             factor = self._schedule.factor(step, end)
-            total += self._stack.step(batch, factor)
+            total += self._learner.step(batch, factor, step)
             count += 1
             self._clock.count(batch)
             done = step + 1
@@ -178,7 +179,7 @@ class _Training:
             if len(self._diverged) == len(rows):
                 return False
             if not branch and done != last and time.monotonic() - self._saved_at > SECONDS_AT_RISK:
-                self._keeper.save(self._stack, done)
+                self._keeper.save(self._learner, done)
                 self._saved_at = time.monotonic()
             self._clock.resume()
         return True
@@ -201,7 +202,7 @@ class _Training:
         self._clock.pause()
         for s in range(len(self._data)):
             if s not in self._diverged:
-                self._at_checkpoint(s, self._stack.alone(s), step)
+                self._at_checkpoint(s, self._learner.alone(s), step)
         self._saved_at = time.monotonic()
         self._clock.resume()
 
@@ -209,25 +210,24 @@ class _Training:
         """Put the validation losses of every replica into the last row of its history."""
         self._clock.pause()
         for s, history in enumerate(self._keeper.histories):
-            history[-1] |= _validation_loss(self._stack.alone(s), self._held_out)
+            history[-1] |= _validation_loss(self._learner.alone(s), self._objective, self._held_out)
         self._clock.resume()
 
 
 @torch.inference_mode()
-def _validation_loss(network: nn.Module, held_out: list[tuple[str, float, Draw]]) -> dict[str, float]:
-    """Mean cross-entropy in nats per supervised token of each source, and their weighted mean as
-    ``validation_loss``."""
+def _validation_loss(network: Any, objective: Objective, held_out: list[tuple[str, float, Draw]]) -> dict[str, float]:
+    """Mean loss per supervised token of each source, in nats for all objectives that predict tokens, and their weighted
+    mean as ``validation_loss``. What an objective draws at random is the same at every checkpoint."""
     result = {}
     for name, _, rows in held_out:
-        total = 0.0
-        inputs, targets, supervised = rows.inputs[0], rows.targets[0], rows.supervised[0]
+        total, tokens = 0.0, 0
+        inputs, targets, supervised = (torch.from_numpy(p[0]) for p in (rows.inputs, rows.targets, rows.supervised))
         count = max(1, TOKENS_AT_ONCE // inputs.shape[1])
         for first in range(0, len(inputs), count):
             part = slice(first, first + count)
-            mask = supervised[part]
-            select = torch.from_numpy(mask.ravel().nonzero()[0])
-            logits_MV = network(torch.from_numpy(inputs[part]), select=select)
-            total += float(F.cross_entropy(logits_MV, torch.from_numpy(targets[part][mask]), reduction="sum"))
-        result[f"validation_loss_{name}"] = total / int(rows.supervised.sum())
+            noise = partial(torch.Generator().manual_seed, first)
+            lost, counted = objective.held_out(network, inputs[part], targets[part], supervised[part], noise)
+            total, tokens = total + lost, tokens + counted
+        result[f"validation_loss_{name}"] = total / tokens
     result["validation_loss"] = sum(weight * result[f"validation_loss_{name}"] for name, weight, _ in held_out)
     return result

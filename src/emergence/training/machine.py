@@ -12,7 +12,7 @@ from emergence.models.family import ModelConfig
 from emergence.models.products import linear
 from emergence.training.batch import collate
 from emergence.training.data import Draw
-from emergence.training.stack import Stack
+from emergence.training.learners import make_learner
 
 __all__ = ["peak_flops", "step_seconds"]
 
@@ -41,14 +41,16 @@ def step_seconds(
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        stack = Stack(family, config, range(replicas), learning_rate=1e-3, weight_decay=0.0, clip=1.0, stacked=stacked)
+        learner = make_learner(
+            family, config, range(replicas), learning_rate=1e-3, weight_decay=0.0, clip=1.0, stacked=stacked
+        )
         ids = np.random.default_rng(0).integers(0, config.vocabulary, (1, batch_rows, config.context + 1))
         mask = np.ones((1, batch_rows, config.context), dtype=np.bool_)
         (batch,) = collate([Draw(ids[..., :-1], ids[..., 1:], mask, np.array([mask.size]))] * replicas, stacked=stacked)
         best, done, end = float("inf"), 0, time.perf_counter() + seconds
         while done < 3 or time.perf_counter() < end:
             start = time.perf_counter()
-            stack.step(batch, 1.0)
+            learner.step(batch, 1.0)
             best = min(best, time.perf_counter() - start)
             done += 1
         return best / replicas

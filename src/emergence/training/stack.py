@@ -9,14 +9,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from functools import partial
 
 import torch
 from torch import nn
 
 from emergence.core.errors import UserError
 from emergence.core.seeds import derive_seed
-from emergence.models.family import ModelConfig, build_network
-from emergence.training.batch import LANES, Batch, row_mean_losses
+from emergence.models.family import FAMILIES, ModelConfig, build_network
+from emergence.training.batch import LANES, Batch
+from emergence.training.objectives import OBJECTIVES
 from emergence.training.schedule import width_scale
 
 __all__ = ["MOMENTS", "Stack"]
@@ -46,7 +48,8 @@ class Stack:
     ) -> None:
         if len(seeds) > 1 and not stacked:
             raise ValueError("several replicas share a network only when they are stacked")
-        self.size, self.stacked, self._clip = len(seeds), stacked, clip
+        self.size, self.stacked, self._clip, self._seeds = len(seeds), stacked, clip, tuple(seeds)
+        self._objective = OBJECTIVES.load(FAMILIES.load(family).objective)
         built = [
             build_network(family, config, torch.Generator().manual_seed(derive_seed(seed, "initial weights")))
             for seed in seeds
@@ -75,13 +78,13 @@ class Stack:
         for flat in self._flats:
             flat.attach(self.network, stacked=stacked)
 
-    def step(self, batch: Batch, factor: float) -> torch.Tensor:
+    def step(self, batch: Batch, factor: float, step: int = 0) -> torch.Tensor:
         """Update every replica on its own rows and return the losses [S] before the update, in nats.
 
-        ``factor`` multiplies the learning rate.
+        ``factor`` multiplies the learning rate; what the objective draws at random depends on the number ``step``.
         """
         self.network.train()
-        losses = row_mean_losses(self.network, batch)
+        losses = self._objective.losses(self.network, batch, partial(_generator, self._seeds[0], step))
         found = torch.autograd.grad(losses.sum(), [view for flat in self._flats for view in flat.views])
         for flat in self._flats:
             flat.collect(found[: len(flat.views)])
@@ -159,6 +162,10 @@ class Stack:
         for flat in self._flats:
             for name, part in flat.parts(flat.values, replica):
                 part.copy_(weights[name])
+
+
+def _generator(seed: int, step: int) -> torch.Generator:
+    return torch.Generator().manual_seed(derive_seed(seed, "objective", step))
 
 
 class _Flat:
