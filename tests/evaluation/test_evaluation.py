@@ -113,6 +113,7 @@ def test_records_and_scores_agree_with_each_other(network: torch.nn.Module) -> N
 class Adder(torch.nn.Module):
     """A stand-in that adds up what it read. It can hide nothing from itself, as a recurrent network cannot."""
 
+    reads = "causal"
     config, maskable, device, position_bytes = CONFIG, False, torch.device("cpu"), 8
 
     class Seen:
