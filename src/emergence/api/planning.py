@@ -90,7 +90,7 @@ def _designs(plan: Plan, given: Mapping[str, Any]) -> tuple[dict[str, Design], t
     from emergence.tasks.task import TaskContext
 
     study = plan.study
-    rungs, families = study.model.ladder.rungs, study.model.family
+    rungs, families = len(study.model.ladder.sizes()), study.model.family
     if "rungs" not in given and rungs < 3:
         raise UserError(
             f"study {study.name} has {rungs} of the 3 rungs that a verdict needs; "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, field_validator, model_validator
@@ -53,15 +54,26 @@ class CorpusSettings(Settings):
 
 
 class LadderSettings(Settings):
-    """Non-embedding parameter counts of the rungs, in geometric steps, and which dial is moved to reach them."""
+    """Non-embedding parameter counts of the rungs, in geometric steps or one by one, and which dial is moved to reach
+    them."""
 
-    smallest: Annotated[float, Field(gt=0)]
-    largest: Annotated[float, Field(gt=0)]
-    rungs: Annotated[int, Field(ge=1, le=100)]
+    smallest: Annotated[float, Field(gt=0)] | None = None
+    largest: Annotated[float, Field(gt=0)] | None = None
+    rungs: Annotated[int, Field(ge=1, le=100)] | None = None
+    counts: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1, max_length=100)] | None = None
     vary: Literal["both", "width", "depth"] = "both"
 
     @model_validator(mode="after")
     def _ascending(self) -> LadderSettings:
+        steps = (self.smallest, self.largest, self.rungs)
+        if self.counts is not None:
+            if steps != (None, None, None):
+                raise ValueError("counts take the place of smallest, largest and rungs; leave one of them out")
+            if any(a >= b for a, b in itertools.pairwise(self.counts)):
+                raise ValueError("counts go from the smallest to the largest, each once; put them in order")
+            return self
+        if self.smallest is None or self.largest is None or self.rungs is None:
+            raise ValueError("a ladder has smallest, largest and rungs, or counts: [3e3, 1e4, …]; add what is missing")
         if self.largest < self.smallest:
             raise ValueError(f"largest ({self.largest:g}) is below smallest ({self.smallest:g}); exchange them")
         if self.rungs > 1 and self.largest == self.smallest:
@@ -70,6 +82,11 @@ class LadderSettings(Settings):
 
     def sizes(self) -> tuple[float, ...]:
         """Return the asked parameter counts, smallest first."""
+        if self.counts is not None:
+            return self.counts
+        assert self.smallest is not None
+        assert self.largest is not None
+        assert self.rungs is not None
         if self.rungs == 1:
             return (self.largest,)
         ratio = self.largest / self.smallest
@@ -105,14 +122,15 @@ class TrainingSettings(Settings):
     """One setting for the whole ladder; ``learning_rate: auto`` follows the family's own rule.
 
     With ``budgets``, numbers of tokens up to ``tokens``, every checkpoint stands for a whole training of that length: a
-    branch leaves the run and cools down (`training.schedule`). They take the place of ``checkpoints``.
+    branch leaves the run and cools down (`training.schedule`). They take the place of ``checkpoints``, which are a
+    number of them, evenly spaced in the logarithm of tokens, or one after every pass through the corpus (``epochs``).
     """
 
     tokens: Annotated[float, Field(ge=1, le=1e18)]
     budgets: tuple[Annotated[float, Field(ge=1)], ...] = ()
     batch_tokens: Count = 4096
     learning_rate: Annotated[float, Field(gt=0)] | Literal["auto"] = "auto"
-    checkpoints: Annotated[int, Field(ge=1, le=200)] = 8
+    checkpoints: Annotated[int, Field(ge=1, le=200)] | Literal["epochs"] = 8
     weight_decay: Annotated[float, Field(ge=0)] = 0.1
     warmup: Share = 0.02
     decay: Share = 0.2
@@ -240,6 +258,8 @@ class StudySettings(Settings):
                 raise ValueError(f"mixture names '{name}', which is neither the corpus nor a task of this study{hint}")
         if "text" in names and self.corpus is None:
             raise ValueError("the task 'text' needs a corpus; add corpus: {files: [...]}")
+        if self.training.checkpoints == "epochs" and "corpus" not in (self.mixture or sources):
+            raise ValueError("checkpoints: epochs counts passes through a corpus; add a corpus or give a number")
         if self.corpus is None and not sources:
             raise ValueError("there is nothing to train on; add a corpus or a task with a training generator")
         return self

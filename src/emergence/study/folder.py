@@ -35,7 +35,7 @@ __all__ = ["StudyFolder", "open_folder", "records_file"]
 #: The texts themselves are compared by content (`study.prepare`), so their paths may change too.
 FREE = ("description", "analysis", "execution", "corpus.files")
 #: Settings that may change if every model in the folder stays what it is.
-GROWING = ("model.family", "model.ladder.smallest", "model.ladder.largest", "model.ladder.rungs", "replicas")
+GROWING = ("model.family", *(f"model.ladder.{key}" for key in ("smallest", "largest", "rungs", "counts")), "replicas")
 DAMAGED_FORECASTS = "forecasts-damaged.json"
 
 

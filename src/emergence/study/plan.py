@@ -25,6 +25,7 @@ LONGEST_TOKEN = 20  # characters; the mean over a text stays below
 WORKER_BYTES = 400 * 2**20  # a process with torch loaded and nothing done
 STACKABLE_PARAMETERS = 500_000  # from there on the passes between matrix products hardly matter
 STACKABLE_STEP = 2.5e7  # parameters times tokens
+MOST_CHECKPOINTS = 200  # of a run
 MEMORY_SHARE = 0.8  # of the machine, for all workers together
 
 
@@ -137,6 +138,7 @@ def make_plan(study: StudySettings) -> Plan:
         for family in study.model.family
         for rung in _rungs(study, family, texts.tokenizer.vocabulary_size, tokens, batch_rows * context)
     ]
+    sources = _sources(study, tasks)
     return Plan(
         study=study,
         tasks=tasks,
@@ -145,8 +147,8 @@ def make_plan(study: StudySettings) -> Plan:
         steps=steps,
         batch_rows=batch_rows,
         learning_rate=BASE_LEARNING_RATE if training.learning_rate == "auto" else training.learning_rate,
-        checkpoint_steps=_checkpoints(training, steps, batch_rows * context),
-        sources=_sources(study, tasks),
+        checkpoint_steps=_checkpoints(training, steps, batch_rows * context, texts, sources),
+        sources=sources,
         workers=_workers(study, rungs),
     )
 
@@ -274,8 +276,20 @@ def _workers(study: StudySettings, rungs: list[Rung]) -> int:
     return max(1, min(cores, len(rungs) * study.replicas))
 
 
-def _checkpoints(training: TrainingSettings, steps: int, step_tokens: int) -> tuple[int, ...]:
+def _checkpoints(
+    training: TrainingSettings, steps: int, step_tokens: int, texts: Texts, sources: dict[str, float]
+) -> tuple[int, ...]:
     """Return the steps at which every run is evaluated, its end among them."""
+    if training.checkpoints == "epochs":
+        tokens = sum(len(ids) + 1 for ids in texts.tokenizer.encode_arrays(texts.training))
+        epoch = tokens / (sources["corpus"] * step_tokens)  # in steps
+        ends = [round(epoch * n) for n in range(1, int(steps / epoch) + 1)]
+        if not ends or len(ends) > MOST_CHECKPOINTS:
+            raise UserError(
+                f"a pass through the corpus takes {epoch * step_tokens:,.0f} tokens, so that training.tokens are "
+                f"{steps / epoch:.1f} of them; let it be 1 to {MOST_CHECKPOINTS}, or give checkpoints a number"
+            )
+        return tuple(sorted({*(max(1, end) for end in ends), steps}))
     if not training.budgets:
         return tuple(checkpoint_steps(steps, training.checkpoints))
     return tuple(sorted({max(1, round(budget / step_tokens)) for budget in training.budgets} | {steps}))
