@@ -19,7 +19,7 @@ from emergence.tasks.task import Task, TaskContext
 from emergence.text import Corpus, Tokenizer, build_tokenizer, read_corpus, split_corpus
 from emergence.training.schedule import BASE_LEARNING_RATE, Schedule, checkpoint_steps
 
-__all__ = ["Job", "Plan", "Rung", "Texts", "make_plan"]
+__all__ = ["Job", "Plan", "Rung", "Texts", "make_plan", "worth_stacking"]
 
 LONGEST_TOKEN = 20  # characters; the mean over a text stays below
 WORKER_BYTES = 400 * 2**20  # a process with torch loaded and nothing done
@@ -182,13 +182,13 @@ def _rungs(study: StudySettings, family: str, vocabulary: int, tokens: int, batc
             config=config,
             flops=FAMILIES.load(family).training_passes * config.forward_flops(tokens, context),
             memory=_run_bytes(config, batch_tokens, branches=bool(study.training.budgets)),
-            stacked=FAMILIES.load(family).stackable and _worth_stacking(config, batch_tokens),
+            stacked=FAMILIES.load(family).stackable and worth_stacking(config, batch_tokens),
         )
         for index, config in enumerate(configs)
     ]
 
 
-def _worth_stacking(config: Any, batch_tokens: int) -> bool:
+def worth_stacking(config: Any, batch_tokens: int) -> bool:
     """Say whether replicas of this size could gain by sharing products; it must not depend on a measurement.
 
     Batched products are MKL's. Where oneDNN is twice as fast (`models/products.py`), only small steps gain by them.
