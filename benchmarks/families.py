@@ -35,7 +35,7 @@ def render(figures: dict[str, Any]) -> str:
     ]
     said = (
         f"Training steps of {SIZE:,} parameters in one process of one thread: copying letters, context {CONTEXT}, "
-        f"{ROWS} rows (graph networks: the first of their tasks); the peak of resident memory holds torch and what a study "
-        f"loads, some 380 MiB. Medians of {REPETITIONS}."
+        f"{ROWS} rows (graph networks: the first of their tasks); the peak of resident memory holds torch and what a "
+        f"study loads, some 380 MiB. Medians of {REPETITIONS}."
     )
     return "\n".join([said, "", *table(["family", "tokens/s", "peak, MiB"], rows)])
