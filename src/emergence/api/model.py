@@ -101,14 +101,20 @@ def load(
     path: str | Path, step: int | None = None, *, revision: str | None = None, allow_pickle: bool = False
 ) -> Model:
     """Return the model of a run's folder (``runs/NAME/models/R05-s0``), at its last checkpoint or at ``step``; or a
-    causal model in Hugging Face's layout, a folder or a name on the hub, there at ``revision``.
+    model in Hugging Face's layout, a folder or a name on the hub, there at ``revision`` (or ``name@revision``).
 
     Of Hugging Face's layouts only safetensors are read, unless ``allow_pickle`` lets tensors be read from pickle files
     too, and no code that comes with a model is run. Raises UserError when there is no model, or no sound checkpoint of
     that step.
     """
+    from emergence.core.published import split_revision
     from emergence.models.huggingface_load import hub_name, is_huggingface
 
+    if isinstance(path, str) and not Path(path).is_dir():
+        path, named = split_revision(path)
+        if named is not None and revision not in (None, named):
+            raise UserError(f"{path}@{named} names another revision than {revision}; give one of them")
+        revision = revision or named
     folder = Path(path)
     if folder.is_dir() and not is_huggingface(folder):
         if revision is not None:
@@ -119,6 +125,8 @@ def load(
             f"{folder} is not a folder; give the folder of a run, for example runs/NAME/models/R05-s0, or the name "
             "owner/model of a model on the hub"
         )
+    if folder.is_dir() and revision is not None:
+        raise UserError(f"{folder} is a folder and has no revisions; leave out {revision}")
     if step is not None:
         raise UserError(f"{path} has no steps; choose a version of a model on the hub with revision")
     return _load_huggingface(str(path), revision, allow_pickle=allow_pickle)
