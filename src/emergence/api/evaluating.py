@@ -57,8 +57,8 @@ def evaluate(
     "modulus": 97}``. The same ``seed`` asks the same questions, in a study too. Answers are kept on disk, in the folder
     ``cache``, by default ``$EMERGENCE_CACHE`` or ``~/.cache/emergence/answers``, so that what was asked before is not
     computed again; with ``cache=False`` nothing is. A question longer than the model's context loses the start of its
-    prompt; its record says how many tokens (``truncated``), and a note how many did. ``progress`` is told in words what is being done. Raises UserError
-    for an unknown task or option, and for a task that the model cannot be asked.
+    prompt; its record says how many tokens (``truncated``), and a note how many did. ``progress`` is told in words what
+    is being done. Raises UserError for an unknown task or option, and for a task that the model cannot be asked.
     """
     from emergence.evaluation.engine import answer
     from emergence.evaluation.evaluate import evaluate as ask_all

@@ -240,8 +240,8 @@ def list_(what: str, as_json: bool) -> None:
 def evaluate(model: str, out: Path | None, as_json: bool, **asked: Any) -> None:
     """Ask MODEL the held-out questions of tasks, and print the scores.
 
-    MODEL is the folder of a run, a folder in Hugging Face's layout, or the name owner/model[@revision] of a model on the
-    hub. What was asked before is not computed again.
+    MODEL is the folder of a run, a folder in Hugging Face's layout, or the name owner/model[@revision] of a model on
+    the hub. What was asked before is not computed again.
 
     \b
     Example:  emergence evaluate runs/quickstart/models/R07-s0 --task '{name: copy, length: 8}'

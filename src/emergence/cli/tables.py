@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -103,22 +104,24 @@ def _published_table(plan: PublishedPlan) -> list[RenderableType]:
 
     table = Table(title=plan.study.name, title_justify="left")
     for column in ("run", "family", "loads", "step", "tokens", "parameters", "memory"):
-        table.add_column(column, justify="left" if column in ("run", "family", "loads") else "right")
+        words = column in ("run", "family", "loads")
+        table.add_column(column, justify="left" if words else "right", overflow="fold")
     for run in plan.runs:
         for index, checkpoint in enumerate(run.checkpoints):
             table.add_row(
                 "" if index else run.name,
                 "" if index else run.family,
-                checkpoint.shown,
+                checkpoint.shown.removeprefix(f"{Path.cwd()}/"),
                 f"{checkpoint.step:,}",
                 "–" if checkpoint.tokens is None else f"{checkpoint.tokens:.4g}",
                 "" if index else "–" if run.parameters is None else f"{run.parameters:,.0f}",
                 "" if index else f"{run.memory / 2**20:,.0f} MiB",
             )
     shots = ", ".join(map(str, plan.study.evaluation.shots))
+    models = sum(len(run.checkpoints) for run in plan.runs)
     return [
         table,
-        f"{sum(len(run.checkpoints) for run in plan.runs)} models to load, each asked up to {plan.questions:,} questions "
+        f"{models} models to load, each asked up to {plan.questions:,} questions "
         f"({', '.join(plan.tasks)}; {shots} shots), {plan.workers} side by side; nothing is trained",
     ]
 

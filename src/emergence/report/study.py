@@ -192,11 +192,12 @@ def _scaling(history: pl.DataFrame, scores: pl.DataFrame) -> Sequence[ScalingFit
 def _facts(study: Mapping[str, Any], manifest: Mapping[str, Any], history: pl.DataFrame | None) -> dict[str, str]:
     """Return what was run, on what and at what cost, in words."""
     hardware, versions = manifest["hardware"], manifest["versions"]
+    work = "loading and evaluation" if history is None else "training and evaluation"
     return {
         "study": study["name"],
         "seed": str(study["seed"]),
         **(_published(study) if history is None else _training(study, history)),
-        "wall-clock time": f"{manifest.get('seconds', 0.0):,.0f} s for training and evaluation",
+        "wall-clock time": f"{manifest.get('seconds', 0.0):,.0f} s for {work}",
         "machine": f"{hardware['processor']}, {hardware['cores']} cores, {hardware['memory_gib']} GiB",
         "system": hardware["system"],
         "versions": ", ".join(f"{name} {version}" for name, version in versions.items()),

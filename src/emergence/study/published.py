@@ -68,8 +68,8 @@ class PublishedRun:
 
     @property
     def cost(self) -> float:
-        """What asking it costs, in proportion."""
-        return (self.parameters or 1.0) * len(self.checkpoints)
+        """What asking it costs, in proportion; one of unknown size is taken for a large one."""
+        return self.memory * len(self.checkpoints)
 
 
 @dataclass(frozen=True)
