@@ -42,11 +42,16 @@ def build(family: str, vocabulary: int = 260, seed: int = 0) -> Any:
 
 def save(family: str, folder: Path, *, separator: str | None = None) -> Path:
     """Write a model and a byte tokenizer to ``folder`` and return it."""
+    build(family).save_pretrained(folder)
+    return write_tokenizer(folder, separator=separator)
+
+
+def write_tokenizer(folder: Path, *, separator: str | None = None) -> Path:
+    """Write a byte tokenizer beside the weights in ``folder`` and return it."""
     from emergence.core.settings import TokenizerSettings
     from emergence.core.store import write_json
     from emergence.text import END_TOKEN, build_tokenizer
 
-    build(family).save_pretrained(folder)
     build_tokenizer(TokenizerSettings(kind="byte"), []).save(folder / "tokenizer.json")
     said = {"tokenizer_class": "PreTrainedTokenizerFast", "bos_token": END_TOKEN, "eos_token": END_TOKEN}
     write_json(folder / "tokenizer_config.json", said | ({"example_separator": separator} if separator else {}))

@@ -19,6 +19,7 @@ from emergence.core.yaml import override
 
 if TYPE_CHECKING:
     from emergence.study.plan import Plan
+    from emergence.study.published import PublishedPlan
 
 __all__ = [
     "Evaluation",
@@ -72,7 +73,7 @@ def run(
     return result
 
 
-def plan(study: str | Path | Study, *, changes: Iterable[str] = ()) -> Plan:
+def plan(study: str | Path | Study, *, changes: Iterable[str] = ()) -> Plan | PublishedPlan:
     """Return what a study will do, before anything is spent. Raises UserError for wrong input."""
     from emergence.study.plan import make_plan
 

@@ -30,10 +30,15 @@ Tasks = str | Mapping[str, Any] | Iterable[str | Mapping[str, Any]]
 @dataclass(frozen=True)
 class Evaluation:
     """The scores of one model (`core.schema.SCORE_COLUMNS`), and one record per example behind them
-    (`core.schema.RECORD_COLUMNS`)."""
+    (`core.schema.RECORD_COLUMNS`).
+
+    ``notes`` say what a reader should know besides: questions that were longer than the context, and lost the start of
+    their prompt.
+    """
 
     scores: pl.DataFrame
     records: pl.DataFrame
+    notes: tuple[str, ...] = ()
 
 
 def evaluate(
@@ -51,8 +56,9 @@ def evaluate(
     ``model`` is what `load` returns or takes; ``tasks`` are names, or mappings such as ``{"name": "modular_addition",
     "modulus": 97}``. The same ``seed`` asks the same questions, in a study too. Answers are kept on disk, in the folder
     ``cache``, by default ``$EMERGENCE_CACHE`` or ``~/.cache/emergence/answers``, so that what was asked before is not
-    computed again; with ``cache=False`` nothing is. ``progress`` is told in words what is being done. Raises UserError
-    for an unknown task or option, and for a task that the model cannot be asked.
+    computed again; with ``cache=False`` nothing is. A question longer than the model's context loses the start of its
+    prompt; its record says how many tokens (``truncated``), and a note how many did. ``progress`` is told in words what
+    is being done. Raises UserError for an unknown task or option, and for a task that the model cannot be asked.
     """
     from emergence.evaluation.engine import answer
     from emergence.evaluation.evaluate import evaluate as ask_all
@@ -115,22 +121,17 @@ def _context(model: Model, seed: int) -> TaskContext:
         context=model.network.config.context,
         seed=seed,
         validation_tokens=open_packed(held_out).tokens if own and held_out.exists() else None,
+        truncates=True,
     )
 
 
 def _questions(task: Task, context: TaskContext, examples: int, shots: int) -> Sequence[Question]:
     """Return a task's questions; raise UserError where there are none, or the tokenizer cannot write one."""
-    questions = task.questions(context, examples, shots)
+    from emergence.evaluation.questions import writable_questions
+
+    questions = writable_questions(task, context, examples, shots)
     if not questions:
         raise UserError(f"the task {task.name} has no questions with {shots} shots; ask with 0")
-    tokenizer = context.tokenizer
-    for question in questions if task.trains else ():
-        unknown = tokenizer.unknown_id in (*question.prompt_ids, *question.target_ids)
-        if unknown or tokenizer.decode(question.target_ids).rstrip("\n") != question.target:
-            raise UserError(
-                f"the model's tokenizer cannot write the task {task.name}, for example {question.prompt!r} and "
-                f"{question.target!r}; choose a task with the letters of its training"
-            )
     return questions
 
 
@@ -151,7 +152,7 @@ def _scored(model: Model, tasks: Sequence[Task], frames: Sequence[pl.DataFrame],
     import polars as pl
 
     from emergence.analysis import normalise
-    from emergence.evaluation.scores import score_records
+    from emergence.evaluation.scores import score_records, truncation_notes
 
     records = pl.concat(frames, how="diagonal").with_columns(
         pl.lit(model.name).alias("model"),
@@ -167,4 +168,4 @@ def _scored(model: Model, tasks: Sequence[Task], frames: Sequence[pl.DataFrame],
         place = pl.col("tokens"), pl.col("flops"), pl.col("validation_loss").alias("loss")
         places = pl.read_parquet(history, glob=False).drop_nulls("validation_loss").select("step", *place)
         scores = scores.join(places, on="step", how="left")
-    return Evaluation(normalise(scores), records)
+    return Evaluation(normalise(scores), records, tuple(truncation_notes(records)))

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emergence.core.errors import UserError
+from emergence.core.published import split_revision
+from emergence.core.store import write_bytes
 
 if TYPE_CHECKING:
     from emergence.evaluation.requests import Likelihood
@@ -85,40 +87,67 @@ class Model:
         return [self.tokenizer.begin_id, *ids]
 
     def export(self, folder: str | Path) -> Path:
-        """Write the model in Hugging Face's layout, so that `transformers` loads it, and return the folder.
+        """Write the model with its tokenizer and a model card to ``folder`` and return that.
 
-        Raises UserError for a model that came in that layout, and for a family that `transformers` does not have.
+        It is in Hugging Face's layout, so that `transformers` loads it; a family that `transformers` does not have is
+        in this project's, so that `load` does. Raises UserError for a model that came in Hugging Face's layout, and
+        for a folder that holds something already.
         """
+        from emergence.core.store import write_bytes
+        from emergence.models.exported import write_exported
         from emergence.models.huggingface import export_network
+        from emergence.models.huggingface_layouts import LAYOUTS
+        from emergence.report.model_card import CardFacts, model_card
         from emergence.text import Tokenizer
 
         if not isinstance(self.tokenizer, Tokenizer):
             raise UserError(f"{self.name} is in Hugging Face's layout already: {self.path}")
-        return export_network(self.family, self.network, self.tokenizer, Path(folder))
+        target, layout = Path(folder), LAYOUTS.get(self.family)
+        architecture = None if layout is None else layout.architecture
+        facts = CardFacts(self.name, self.family, self.step, self.path, self.network.config, architecture)
+        card = model_card(facts)
+        if layout is None:
+            write_exported(self.family, self.network, self.tokenizer, target, step=self.step)
+        else:
+            export_network(self.family, self.network, self.tokenizer, target)
+        write_bytes(target / "README.md", card.encode())
+        return target
 
 
 def load(
     path: str | Path, step: int | None = None, *, revision: str | None = None, allow_pickle: bool = False
 ) -> Model:
     """Return the model of a run's folder (``runs/NAME/models/R05-s0``), at its last checkpoint or at ``step``; or a
-    causal model in Hugging Face's layout, a folder or a name on the hub, there at ``revision``.
+    model in Hugging Face's layout, a folder or a name on the hub, there at ``revision`` (or ``name@revision``).
 
     Of Hugging Face's layouts only safetensors are read, unless ``allow_pickle`` lets tensors be read from pickle files
     too, and no code that comes with a model is run. Raises UserError when there is no model, or no sound checkpoint of
     that step.
     """
+    from emergence.models.exported import is_exported
     from emergence.models.huggingface_load import hub_name, is_huggingface
 
+    if isinstance(path, str) and not Path(path).is_dir():
+        path, named = split_revision(path)
+        if named is not None and revision not in (None, named):
+            raise UserError(f"{path}@{named} names another revision than {revision}; give one of them")
+        revision = revision or named
     folder = Path(path)
+    if (folder / "source.json").exists():
+        if revision is not None:
+            raise UserError(f"{folder} is the folder of a run; choose a checkpoint with step, not with revision")
+        return _load_source(folder, step, allow_pickle=allow_pickle)
     if folder.is_dir() and not is_huggingface(folder):
         if revision is not None:
             raise UserError(f"{folder} is the folder of a run; choose a checkpoint with step, not with revision")
-        return _load_run(folder, step)
+        return _load_exported(folder, step) if is_exported(folder) else _load_run(folder, step)
     if not folder.is_dir() and not (isinstance(path, str) and hub_name(path)):
         raise UserError(
             f"{folder} is not a folder; give the folder of a run, for example runs/NAME/models/R05-s0, or the name "
             "owner/model of a model on the hub"
         )
+    if folder.is_dir() and revision is not None:
+        raise UserError(f"{folder} is a folder and has no revisions; leave out {revision}")
     if step is not None:
         raise UserError(f"{path} has no steps; choose a version of a model on the hub with revision")
     return _load_huggingface(str(path), revision, allow_pickle=allow_pickle)
@@ -141,6 +170,35 @@ def _load_run(folder: Path, step: int | None) -> Model:
         family=family,
         replica=int(replica) if named else 0,
     )
+
+
+def _load_exported(folder: Path, step: int | None) -> Model:
+    from emergence.models.exported import load_exported
+    from emergence.text import Tokenizer
+
+    network, family, reached = load_exported(folder)
+    if step not in (None, reached):
+        raise UserError(f"{folder} holds step {reached} alone, not {step}; take that from the folder of the run")
+    tokenizer = Tokenizer.load(folder / "tokenizer.json")
+    return Model(network, tokenizer, folder, reached, folder.resolve().name, family, replica=0)
+
+
+def _load_source(folder: Path, step: int | None, *, allow_pickle: bool) -> Model:
+    """Load the model, trained elsewhere, that a run of a study was asked of."""
+    from emergence.core.store import DamagedFileError, read_sealed
+
+    try:
+        asked = read_sealed(folder / "source.json")["checkpoints"]
+    except DamagedFileError as error:
+        raise UserError(f"{error}; run the study again to mend it") from error
+    chosen = max(map(int, asked)) if step is None else step
+    if str(chosen) not in asked:
+        raise UserError(f"{folder} has no step {chosen} (it has {', '.join(sorted(asked, key=int))})")
+    source = asked[str(chosen)]["source"]
+    name, revision = (source, None) if Path(source).is_dir() else split_revision(source)
+    rung, _, replica = folder.resolve().name.rpartition("-s")
+    found = _load_huggingface(name, revision, allow_pickle=allow_pickle)
+    return replace(found, name=rung, replica=int(replica), step=chosen)
 
 
 def _load_huggingface(name: str, revision: str | None, *, allow_pickle: bool) -> Model:

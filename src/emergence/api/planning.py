@@ -50,6 +50,7 @@ def power(
     from emergence.analysis import power as analysis
     from emergence.analysis.simulate import Design
     from emergence.api import plan
+    from emergence.study.published import PublishedPlan
 
     asked = {
         "rungs": rungs,
@@ -67,6 +68,11 @@ def power(
         designs = {"ability": replace(Design(), **given)}
     else:
         planned = plan(study, changes=changes)
+        if isinstance(planned, PublishedPlan):
+            raise UserError(
+                f"study {planned.study.name} trains nothing, so that there is no design to change; give that of its "
+                "ladder without a study: --rungs, --replicas, --examples and --decades"
+            )
         name = planned.study.name
         designs, notes = _designs(planned, given)
     return analysis.power_report(
@@ -90,7 +96,7 @@ def _designs(plan: Plan, given: Mapping[str, Any]) -> tuple[dict[str, Design], t
     from emergence.tasks.task import TaskContext
 
     study = plan.study
-    rungs, families = len(study.model.ladder.sizes()), study.model.family
+    rungs, families = len(plan.rungs) // len(study.model.family), study.model.family
     if "rungs" not in given and rungs < 3:
         raise UserError(
             f"study {study.name} has {rungs} of the 3 rungs that a verdict needs; "

@@ -92,6 +92,8 @@ def run_evaluation(
         evaluation: Evaluation = em.evaluate(
             loaded, named, cache=not no_cache and (cache or True), progress=words, **asked
         )
+    for note in evaluation.notes:
+        console.print(f"note: {note}", markup=False, highlight=False, soft_wrap=True)
     if out is not None:
         _write(evaluation, out)
     return evaluation
@@ -119,7 +121,11 @@ def _write(evaluation: Evaluation, out: Path) -> None:
 
 def scores_document(evaluation: Evaluation) -> dict[str, Any]:
     """Return the scores as plain values."""
-    return {"schema_version": SCHEMA_VERSION, "scores": evaluation.scores.to_dicts()}
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "scores": evaluation.scores.to_dicts(),
+        "notes": list(evaluation.notes),
+    }
 
 
 def scores_table(evaluation: Evaluation) -> Table:

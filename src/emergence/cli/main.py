@@ -240,8 +240,8 @@ def list_(what: str, as_json: bool) -> None:
 def evaluate(model: str, out: Path | None, as_json: bool, **asked: Any) -> None:
     """Ask MODEL the held-out questions of tasks, and print the scores.
 
-    MODEL is the folder of a run, a folder in Hugging Face's layout, or the name owner/model of a model on the hub. What
-    was asked before is not computed again.
+    MODEL is the folder of a run, a folder in Hugging Face's layout, or the name owner/model[@revision] of a model on
+    the hub. What was asked before is not computed again.
 
     \b
     Example:  emergence evaluate runs/quickstart/models/R07-s0 --task '{name: copy, length: 8}'
@@ -315,11 +315,13 @@ def loglikelihood(model: str, prompt: str, target: str, step: int | None, as_jso
 
 
 @cli.command()
-@click.argument("model", type=click.Path(path_type=Path))
+@click.argument("model")
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--step", type=int, help="Checkpoint to use [default: the last].")
-def export(model: Path, folder: Path, step: int | None) -> None:
-    """Write MODEL to FOLDER in Hugging Face's layout (LlamaForCausalLM).
+def export(model: str, folder: Path, step: int | None) -> None:
+    """Write MODEL to FOLDER with its tokenizer and a model card, as transformers loads it.
+
+    A family that transformers does not have, such as lstm, is written as `emergence` loads it.
 
     \b
     Example:  emergence export runs/quickstart/models/R07-s0 my-llama

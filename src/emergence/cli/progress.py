@@ -70,6 +70,7 @@ class StudyProgress(Bar):
         )
         self._flops: dict[str, float] = {}
         self._done: dict[str, float] = {}
+        self._work = "training"
         self._doing: dict[str, str] = {}
         self._total = 0
         self._finished = 0
@@ -86,14 +87,27 @@ class StudyProgress(Bar):
 
     def _on_plan(self, event: dict[str, Any]) -> None:
         plan = event["plan"]
+        if plan.study.model.huggingface:
+            self._on_published(plan)
+            return
         self._flops = {job.name: job.rung.flops for job in plan.jobs}
         sizes = [rung.config.non_embedding_parameters for rung in plan.rungs]
         families = plan.study.model.family
         each = f" of each of {', '.join(families)}" if len(families) > 1 else ""
         self._say(
-            f"{plan.study.name}: {plan.study.model.ladder.rungs} rungs{each} from {min(sizes):,} to "
+            f"{plan.study.name}: {len(sizes) // len(families)} rungs{each} from {min(sizes):,} to "
             f"{max(sizes):,} parameters, {plan.study.replicas} replicas each, "
             f"{plan.tokens:,} tokens a run, {plan.workers} processes"
+        )
+
+    def _on_published(self, plan: Any) -> None:
+        """Models that somebody else trained are only asked: the bar counts what that costs."""
+        self._work = "asking"
+        self._flops = {run.name: run.cost for run in plan.runs}
+        models = sum(len(run.checkpoints) for run in plan.runs)
+        self._say(
+            f"{plan.study.name}: {models} models that were trained elsewhere ({len(plan.runs)} runs), up to "
+            f"{plan.questions:,} questions each, {plan.workers} processes"
         )
 
     def _on_jobs(self, event: dict[str, Any]) -> None:
@@ -102,7 +116,7 @@ class StudyProgress(Bar):
         if self._finished:
             self._say(f"{self._finished} of {self._total} runs are finished already")
         self._flops = {name: self._flops[name] for name in event["waiting"]}
-        self._task = self._bar.add_task("training", total=sum(self._flops.values()) or 1, doing="")
+        self._task = self._bar.add_task(self._work, total=sum(self._flops.values()) or 1, doing="")
 
     def _on_groups(self, event: dict[str, Any]) -> None:
         stacked = [name for name in event["names"] if "+" in name]
@@ -117,6 +131,10 @@ class StudyProgress(Bar):
 
     def _on_evaluating(self, event: dict[str, Any]) -> None:
         self._doing[event["run"]] = f"{event['run']} evaluating"
+        self._update()
+
+    def _on_asked(self, event: dict[str, Any]) -> None:
+        self._done[event["run"]] = event["share"]
         self._update()
 
     def _on_finished(self, event: dict[str, Any]) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
     from emergence.study.plan import Plan
+    from emergence.study.published import PublishedPlan
 
 __all__ = ["listing", "plan_document", "plan_table"]
 
@@ -32,10 +34,13 @@ def listing(what: str) -> dict[str, str]:
     return {name: parse_yaml(text, source=name)[0].get("description", "") for name, text in built_in_studies().items()}
 
 
-def plan_document(plan: Plan) -> dict[str, Any]:
+def plan_document(plan: Plan | PublishedPlan) -> dict[str, Any]:
     """Return a plan as plain values."""
     from emergence.study.packing import lay_out
+    from emergence.study.published import PublishedPlan
 
+    if isinstance(plan, PublishedPlan):
+        return _published_document(plan)
     layout = lay_out(plan)
     return {
         "study": plan.study.name,
@@ -64,12 +69,72 @@ def plan_document(plan: Plan) -> dict[str, Any]:
     }
 
 
-def plan_table(plan: Plan) -> list[RenderableType]:
+def _published_document(plan: PublishedPlan) -> dict[str, Any]:
+    return {
+        "study": plan.study.name,
+        "workers": plan.workers,
+        "questions": plan.questions,
+        "models": [
+            {
+                "name": run.name,
+                "rung": run.rung,
+                "seed": run.seed,
+                "family": run.family,
+                "parameters": run.parameters,
+                "memory_bytes": run.memory,
+                "checkpoints": [
+                    {
+                        "model": checkpoint.shown,
+                        "step": checkpoint.step,
+                        "tokens": checkpoint.tokens,
+                        "flops": checkpoint.flops,
+                        "loss": checkpoint.loss,
+                    }
+                    for checkpoint in run.checkpoints
+                ],
+            }
+            for run in plan.runs
+        ],
+    }
+
+
+def _published_table(plan: PublishedPlan) -> list[RenderableType]:
+    """Return a table of the models to load, and a line on what they are asked."""
+    from rich.table import Table
+
+    table = Table(title=plan.study.name, title_justify="left")
+    for column in ("run", "family", "loads", "step", "tokens", "parameters", "memory"):
+        words = column in ("run", "family", "loads")
+        table.add_column(column, justify="left" if words else "right", overflow="fold")
+    for run in plan.runs:
+        for index, checkpoint in enumerate(run.checkpoints):
+            table.add_row(
+                "" if index else run.name,
+                "" if index else run.family,
+                checkpoint.shown.removeprefix(f"{Path.cwd()}/"),
+                f"{checkpoint.step:,}",
+                "–" if checkpoint.tokens is None else f"{checkpoint.tokens:.4g}",
+                "" if index else "–" if run.parameters is None else f"{run.parameters:,.0f}",
+                "" if index else f"{run.memory / 2**20:,.0f} MiB",
+            )
+    shots = ", ".join(map(str, plan.study.evaluation.shots))
+    models = sum(len(run.checkpoints) for run in plan.runs)
+    return [
+        table,
+        f"{models} models to load, each asked up to {plan.questions:,} questions "
+        f"({', '.join(plan.tasks)}; {shots} shots), {plan.workers} side by side; nothing is trained",
+    ]
+
+
+def plan_table(plan: Plan | PublishedPlan) -> list[RenderableType]:
     """Return a table of the rungs and a line on the whole."""
     from rich.table import Table
 
     from emergence.study.packing import lay_out
+    from emergence.study.published import PublishedPlan
 
+    if isinstance(plan, PublishedPlan):
+        return _published_table(plan)
     layout = lay_out(plan)
     table = Table(title=plan.study.name, title_justify="left")
     for column in ("rung", "parameters", "width", "depth", "FLOPs a run", "memory", "stack"):

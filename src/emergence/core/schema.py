@@ -69,6 +69,7 @@ RECORD_COLUMNS: dict[str, type] = {
     "target": str,
     "output": str,  # continuation by the model; null where the task asks for none
     "logprobs": list,  # natural-log probability of each target token, teacher-forced
+    "truncated": int,  # tokens cut from the start of the prompt, because the whole did not fit into the context
 }
 
 

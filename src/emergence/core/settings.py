@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import itertools
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_serializer, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from emergence.core.errors import UserError, nearest
+from emergence.core.model_settings import LadderSettings, ModelSettings
 from emergence.core.schema import Axis
 
 __all__ = [
@@ -51,71 +51,6 @@ class CorpusSettings(Settings):
     @classmethod
     def _one_or_many(cls, value: Any) -> Any:
         return (value,) if isinstance(value, str) else value
-
-
-class LadderSettings(Settings):
-    """Non-embedding parameter counts of the rungs, in geometric steps or one by one, and which dial is moved to reach
-    them."""
-
-    smallest: Annotated[float, Field(gt=0)] | None = None
-    largest: Annotated[float, Field(gt=0)] | None = None
-    rungs: Annotated[int, Field(ge=1, le=100)] | None = None
-    counts: Annotated[tuple[Annotated[float, Field(gt=0)], ...], Field(min_length=1, max_length=100)] | None = None
-    vary: Literal["both", "width", "depth"] = "both"
-
-    @model_validator(mode="after")
-    def _ascending(self) -> LadderSettings:
-        steps = (self.smallest, self.largest, self.rungs)
-        if self.counts is not None:
-            if steps != (None, None, None):
-                raise ValueError("counts take the place of smallest, largest and rungs; leave one of them out")
-            if any(a >= b for a, b in itertools.pairwise(self.counts)):
-                raise ValueError("counts go from the smallest to the largest, each once; put them in order")
-            return self
-        if self.smallest is None or self.largest is None or self.rungs is None:
-            raise ValueError("a ladder has smallest, largest and rungs, or counts: [3e3, 1e4, …]; add what is missing")
-        if self.largest < self.smallest:
-            raise ValueError(f"largest ({self.largest:g}) is below smallest ({self.smallest:g}); exchange them")
-        if self.rungs > 1 and self.largest == self.smallest:
-            raise ValueError("smallest and largest are equal, which is one rung; set rungs: 1 or move them apart")
-        return self
-
-    def sizes(self) -> tuple[float, ...]:
-        """Return the asked parameter counts, smallest first."""
-        if self.counts is not None:
-            return self.counts
-        assert self.smallest is not None
-        assert self.largest is not None
-        assert self.rungs is not None
-        if self.rungs == 1:
-            return (self.largest,)
-        ratio = self.largest / self.smallest
-        return tuple(self.smallest * ratio ** (i / (self.rungs - 1)) for i in range(self.rungs))
-
-
-class ModelSettings(Settings):
-    """The families (one, or several to be compared), the ladder each of them has, and the number of tokens a model sees
-    at once."""
-
-    family: Annotated[tuple[str, ...], Field(min_length=1)] = ("gpt",)
-    ladder: LadderSettings
-    context: Annotated[int, Field(ge=4, le=131_072)] = 64
-
-    @field_validator("family", mode="before")
-    @classmethod
-    def _one_or_many(cls, value: Any) -> Any:
-        return (value,) if isinstance(value, str) else value
-
-    @field_validator("family")
-    @classmethod
-    def _distinct(cls, value: tuple[str, ...]) -> tuple[str, ...]:
-        if len(set(value)) < len(value):
-            raise ValueError("a family is listed twice; keep one")
-        return value
-
-    @field_serializer("family")
-    def _as_written(self, value: tuple[str, ...]) -> str | list[str]:
-        return value[0] if len(value) == 1 else list(value)
 
 
 class TrainingSettings(Settings):
@@ -230,7 +165,10 @@ class ExecutionSettings(Settings):
 
 
 class StudySettings(Settings):
-    """One question: which models, trained on what, asked what, judged how."""
+    """One question: which models, trained on what, asked what, judged how.
+
+    Models that somebody else trained are asked and judged alone.
+    """
 
     name: Annotated[str, Field(pattern=r"^[\w][\w.-]*$", max_length=100)]
     description: str = ""
@@ -238,12 +176,20 @@ class StudySettings(Settings):
     model: ModelSettings
     replicas: Annotated[int, Field(ge=1, le=1000)] = 3
     corpus: CorpusSettings | None = None
-    training: TrainingSettings
+    training: TrainingSettings | None = None
     tasks: Annotated[tuple[TaskSettings, ...], Field(min_length=1)]
     mixture: dict[str, Annotated[float, Field(gt=0)]] | None = None
     evaluation: EvaluationSettings = EvaluationSettings()
     analysis: AnalysisSettings = AnalysisSettings()
     execution: ExecutionSettings = ExecutionSettings()
+
+    @model_validator(mode="before")
+    @classmethod
+    def _one_replica(cls, value: Any) -> Any:
+        """Models that somebody else trained are there once, whatever the default of those that are trained here."""
+        if isinstance(value, dict) and isinstance(value.get("model"), dict) and "huggingface" in value["model"]:
+            return {"replicas": 1, **value}
+        return value
 
     @model_validator(mode="after")
     def _consistent(self) -> StudySettings:
@@ -251,6 +197,11 @@ class StudySettings(Settings):
         for name in names:
             if names.count(name) > 1:
                 raise ValueError(f"the task '{name}' is listed twice; keep one")
+        if self.model.huggingface:
+            self._check_published(names)
+            return self
+        if self.training is None:
+            raise ValueError("the key 'training' is missing")
         sources = {name for name in names if name != "text"} | ({"corpus"} if self.corpus else set())
         for name in self.mixture or {}:
             if name not in sources:
@@ -263,6 +214,18 @@ class StudySettings(Settings):
         if self.corpus is None and not sources:
             raise ValueError("there is nothing to train on; add a corpus or a task with a training generator")
         return self
+
+    def _check_published(self, tasks: list[str]) -> None:
+        for key in ("training", "corpus", "mixture"):
+            if getattr(self, key) is not None:
+                raise ValueError(f"models under huggingface are trained already; leave out {key}")
+        if self.replicas != 1:
+            raise ValueError(
+                "models under huggingface have no replicas to train; leave out replicas, and list each with its seed: "
+                "{name: …, rung: …, seed: 1}"
+            )
+        if "text" in tasks:
+            raise ValueError("the task 'text' continues the corpus of a training; leave it out, or train the models")
 
 
 def validate_study(

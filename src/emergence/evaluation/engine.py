@@ -15,16 +15,23 @@ __all__ = ["READERS", "Reader", "answer"]
 Ids = Sequence[int]
 
 
+def _causal_room(context: int, answer: int) -> int:
+    """The last token of an answer is only predicted, never read."""
+    return context + 1 - answer
+
+
 @dataclass(frozen=True)
 class Reader:
     """How networks of one kind are asked.
 
     ``score(network, pairs)`` returns the likelihood of the target of every (prompt, target). ``write(network, prompts,
     limits, end_id=...)`` returns the most probable answer to every prompt, of at most so many tokens, without the end.
+    ``room(context, answer)`` is the longest prompt that fits into a context together with an answer, in tokens.
     """
 
     score: Callable[[LanguageModel, Sequence[tuple[Ids, Ids]]], list[Likelihood]]
     write: Callable[..., list[list[int]]]
+    room: Callable[[int, int], int] = _causal_room
 
 
 def _write_causally(

@@ -10,7 +10,7 @@ import polars as pl
 import torch
 
 from emergence.core.seeds import derive_seed
-from emergence.evaluation.engine import answer
+from emergence.evaluation.engine import READERS, answer
 from emergence.evaluation.requests import Answer, Continuation, GenerateRequest, Likelihood, Request, ScoreRequest
 from emergence.generation import SamplingSettings, generate
 from emergence.models.family import LanguageModel
@@ -38,22 +38,34 @@ def evaluate(
     seed: int,
     ask: Ask = answer,
 ) -> list[pl.DataFrame]:
-    """Return for each task and its questions one record per question: prompt, target, output, log-probabilities and a
-    column ``score_<metric>`` per metric.
+    """Return for each task and its questions one record per question: prompt, target, output, log-probabilities, the
+    number of tokens ``truncated`` and a column ``score_<metric>`` per metric.
 
     All tasks are asked at once. Targets are scored by teacher forcing; answers are decoded greedily where the task
     judges them, and sampled (seeded) where it only shows them. ``ask`` answers the requests; it may know some already.
     """
-    requests = [request for task, questions in asked for q in questions for request in _requests(network, task, q)]
+    fitted = [(task, [_fit(network, question) for question in questions]) for task, questions in asked]
+    requests = [request for task, questions in fitted for q, _ in questions for request in _requests(network, task, q)]
     answers = iter(ask(network, requests, end_id=tokenizer.separator_id))
     frames = []
-    for task, questions in asked:
+    for task, questions in fitted:
         rows = [
-            _record(network, tokenizer, task, question, index, answers, seed)
-            for index, question in enumerate(questions)
+            {**_record(network, tokenizer, task, question, index, answers, seed), "truncated": cut}
+            for index, (question, cut) in enumerate(questions)
         ]
         frames.append(pl.DataFrame(rows, schema_overrides={"output": pl.String, "logprobs": pl.List(pl.Float32)}))
     return frames
+
+
+def _fit(network: LanguageModel, question: Question) -> tuple[Question, int]:
+    """Return a question whose prompt fits into the context beside its answer, and how many tokens it lost for that.
+
+    The target's probability and the written answer then follow the same prompt.
+    """
+    answer = max(len(question.target_ids), question.answer_length)
+    room = max(1, READERS[network.reads].room(network.config.context, answer))
+    cut = max(0, len(question.prompt_ids) - room)
+    return (replace(question, prompt_ids=question.prompt_ids[cut:]), cut) if cut else (question, 0)
 
 
 def _requests(network: LanguageModel, task: Task, question: Question) -> list[Request]:

@@ -7,7 +7,7 @@ import polars as pl
 from emergence.analysis.records import scores_of_records
 from emergence.tasks.task import Task
 
-__all__ = ["score_records"]
+__all__ = ["score_records", "truncation_notes"]
 
 
 def score_records(records: pl.DataFrame, tasks: dict[str, Task]) -> pl.DataFrame:
@@ -36,3 +36,21 @@ def score_records(records: pl.DataFrame, tasks: dict[str, Task]) -> pl.DataFrame
 def _floor(task: Task, metric: str) -> float | None:
     """Guessing's score is known for the headline, and for the probability of the target that is its smooth reading."""
     return task.floor if metric in (task.headline, "target_prob") else None
+
+
+def truncation_notes(records: pl.DataFrame) -> list[str]:
+    """Say of which questions the start of the prompt was cut, by model, task and number of shots; the worst checkpoint
+    counts. Records without the column are those of questions that fitted."""
+    if "truncated" not in records.columns:
+        return []
+    keys = ["model", "task", "shots"]
+    cut = pl.col("truncated") > 0
+    by_checkpoint = records.group_by(*keys, "seed", "step").agg(
+        pl.len().alias("asked"), cut.sum().alias("questions"), pl.col("truncated").sum().alias("tokens")
+    )
+    worst = by_checkpoint.filter(pl.col("questions") > 0).sort("tokens", descending=True).unique(keys, keep="first")
+    return [
+        f"{model}: {questions:,} of {asked:,} questions of {task} with {shots} shots are longer than its context and "
+        f"lost the start of their prompt ({tokens:,} tokens in all)"
+        for model, task, shots, _, _, asked, questions, tokens in worst.sort(keys).iter_rows()
+    ]

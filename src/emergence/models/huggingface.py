@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from emergence.core.errors import UserError
 from emergence.core.store import write_json, writing
+from emergence.models.exported import check_new
 from emergence.models.huggingface_layouts import LAYOUTS
 from emergence.models.huggingface_tokenizer import SEPARATOR
 
@@ -19,16 +20,13 @@ __all__ = ["export_network"]
 def export_network(family: str, network: Any, tokenizer: Tokenizer, folder: Path) -> Path:
     """Write ``model.safetensors``, ``config.json``, ``generation_config.json`` and the tokenizer's files to ``folder``.
 
-    Raises UserError for a family that transformers does not have, and when the folder holds something else already or
-    cannot be written.
+    The ``family`` is one of `LAYOUTS`. Raises UserError when the folder holds something else already or cannot be
+    written.
     """
     from safetensors.torch import save_file
 
-    if family not in LAYOUTS:
-        raise UserError(f"transformers has no counterpart of the family {family}; {', '.join(LAYOUTS)} can be exported")
     config, layout = network.config, LAYOUTS[family]
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-        raise UserError(f"{folder} exists and is not an empty folder; export to a new one")
+    check_new(folder)
     end = tokenizer.end_id
     try:
         with writing(folder / "model.safetensors") as temporary:

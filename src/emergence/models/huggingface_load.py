@@ -87,16 +87,17 @@ def load_huggingface(
         except UserError:
             raise
         except Exception as error:  # what transformers raises depends on what a file holds
-            raise UserError(f"cannot load {name}: {_first_line(error)}") from error
+            raise UserError(_complaint(name, revision, error)) from error
 
 
 def _check_tokenizer(name: str, tokenizer: Any, vocabulary: int) -> None:
     """Raise UserError for a tokenizer that writes nothing, or more than the model knows."""
     if not tokenizer("a 1", add_special_tokens=False)["input_ids"]:
         raise UserError(f"{name} holds no tokenizer that writes text; put its tokenizer.json beside the weights")
-    if len(tokenizer) > vocabulary:
+    known = max(len(tokenizer), 1 + max(tokenizer.get_vocab().values()))
+    if known > vocabulary:
         raise UserError(
-            f"{name}: its tokenizer has {len(tokenizer):,} tokens, but its network knows {vocabulary:,}; "
+            f"{name}: its tokenizer has {known:,} tokens, but its network knows {vocabulary:,}; "
             "one of them belongs to another model"
         )
 
@@ -137,6 +138,17 @@ def _downloaded(name: str, revision: str | None) -> Path:
     from transformers.utils.hub import cached_file
 
     return Path(str(cached_file(name, "config.json", revision=revision or "main"))).parent
+
+
+def _complaint(name: str, revision: str | None, error: Exception) -> str:
+    """Say that a model cannot be loaded, why, and, of one on the hub, what can be done."""
+    if Path(name).is_dir():
+        return f"cannot load {name}: {_first_line(error)}"
+    at = "" if revision is None else f" at revision {revision}"
+    return (
+        f"cannot load {name}{at}: {_first_line(error).rstrip('.')}; look the name and its revisions up at "
+        f"https://huggingface.co/{name}, or load it once while the hub can be reached: it is kept from then on"
+    )
 
 
 def _first_line(error: Exception) -> str:

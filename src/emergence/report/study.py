@@ -19,6 +19,7 @@ from emergence.core.yaml import read_yaml
 from emergence.models.checkpoint import read_config
 from emergence.models.family import FAMILIES
 from emergence.report.data import ReportData, ScalingFit
+from emergence.study.folder import SOURCE
 
 __all__ = ["read_study"]
 
@@ -53,25 +54,27 @@ def read_study(path: Path) -> ReportData:
         carry_overs=found.carry_overs,
         forecasts=forecast,
         scores=scores,
-        ladder=_ladder(path, study),
+        ladder=_ladder(path, study) if history is not None else _published_ladder(path),
         history=history,
         samples=_samples(path, scores),
-        scaling=_scaling(history, scores) if study["corpus"] else (),
+        scaling=_scaling(history, scores) if history is not None and study["corpus"] else (),
         facts=_facts(study, manifest, history),
         notes=manifest.get("notes", []),
     )
 
 
-def _history(path: Path) -> pl.DataFrame:
-    """Return the histories of all runs, with ``model`` and ``seed``."""
+def _history(path: Path) -> pl.DataFrame | None:
+    """Return the histories of all runs, with ``model`` and ``seed``; None where nothing was trained."""
     frames = []
     for file in sorted((path / "models").glob("*/history.parquet")):
-        model, _, seed = file.parent.name.partition("-s")
+        model, _, seed = file.parent.name.rpartition("-s")
         frames.append(
             pl.read_parquet(file, glob=False).with_columns(
                 pl.lit(model).alias("model"), pl.lit(int(seed)).alias("seed")
             )
         )
+    if not frames:
+        return None
     whole = pl.concat(frames, how="diagonal_relaxed")
     if "branch" in whole.columns:  # the training loss is that of the trunk
         whole = whole.with_columns(pl.when(pl.col("branch").is_null()).then(pl.col("train_loss")).alias("train_loss"))
@@ -100,13 +103,32 @@ def _ladder(path: Path, study: Mapping[str, Any]) -> pl.DataFrame:
     return pl.DataFrame(rows).select(pl.exclude(pl.Null))
 
 
+def _published_ladder(path: Path) -> pl.DataFrame:
+    """Return one row per model that was trained elsewhere, with its size."""
+    runs: dict[str, dict[str, Any]] = {}
+    for file in sorted((path / "models").glob(f"*/{SOURCE}")):
+        asked = read_sealed(file)["checkpoints"]
+        last = asked[max(asked, key=int)]
+        rung = file.parent.name.rpartition("-s")[0]
+        runs.setdefault(
+            rung,
+            {
+                "model": rung,
+                "params": last["non_embedding_parameters"],
+                "total_params": last["parameters"],
+                "replicas": 0,
+            },
+        )["replicas"] += 1
+    return pl.DataFrame(list(runs.values()))
+
+
 def _samples(path: Path, scores: pl.DataFrame) -> pl.DataFrame:
     """Return the first few records of each task, of replica 0 of every rung at every checkpoint."""
     shown = (
         pl.scan_parquet(
             sorted((path / "records").glob("*-s0-*.parquet")), missing_columns="insert", extra_columns="ignore"
         )
-        .filter((pl.col("example") < SHOWN_EXAMPLES) & pl.col("output").is_not_null())
+        .filter((pl.col("seed") == 0) & (pl.col("example") < SHOWN_EXAMPLES) & pl.col("output").is_not_null())
         .collect()
     )
     correct = (
@@ -167,18 +189,15 @@ def _scaling(history: pl.DataFrame, scores: pl.DataFrame) -> Sequence[ScalingFit
     return fits
 
 
-def _facts(study: Mapping[str, Any], manifest: Mapping[str, Any], history: pl.DataFrame) -> dict[str, str]:
+def _facts(study: Mapping[str, Any], manifest: Mapping[str, Any], history: pl.DataFrame | None) -> dict[str, str]:
     """Return what was run, on what and at what cost, in words."""
-    last = history.group_by("model", "seed").agg(pl.col("flops_spent", "seconds", "tokens").max())
     hardware, versions = manifest["hardware"], manifest["versions"]
+    work = "loading and evaluation" if history is None else "training and evaluation"
     return {
         "study": study["name"],
         "seed": str(study["seed"]),
-        "runs": _runs(study, len(last)),
-        "training tokens per run": f"{last.select(pl.col('tokens').max()).item():,.0f}",
-        "training FLOPs": f"{float(last['flops_spent'].sum()):.3g}",
-        "training time": f"{float(last['seconds'].sum()):,.0f} s of one core each",
-        "wall-clock time": f"{manifest.get('seconds', 0.0):,.0f} s for training and evaluation",
+        **(_published(study) if history is None else _training(study, history)),
+        "wall-clock time": f"{manifest.get('seconds', 0.0):,.0f} s for {work}",
         "machine": f"{hardware['processor']}, {hardware['cores']} cores, {hardware['memory_gib']} GiB",
         "system": hardware["system"],
         "versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
@@ -186,7 +205,23 @@ def _facts(study: Mapping[str, Any], manifest: Mapping[str, Any], history: pl.Da
     }
 
 
+def _published(study: Mapping[str, Any]) -> dict[str, str]:
+    models = (f"{m['name']}@{m['revision']}" if "revision" in m else m["name"] for m in study["model"]["huggingface"])
+    return {"models, trained elsewhere": ", ".join(models)}
+
+
+def _training(study: Mapping[str, Any], history: pl.DataFrame) -> dict[str, str]:
+    last = history.group_by("model", "seed").agg(pl.col("flops_spent", "seconds", "tokens").max())
+    return {
+        "runs": _runs(study, len(last)),
+        "training tokens per run": f"{last.select(pl.col('tokens').max()).item():,.0f}",
+        "training FLOPs": f"{float(last['flops_spent'].sum()):.3g}",
+        "training time": f"{float(last['seconds'].sum()):,.0f} s of one core each",
+    }
+
+
 def _runs(study: Mapping[str, Any], number: int) -> str:
     family = study["model"]["family"]
     families = "" if isinstance(family, str) else f"{len(family)} families × "
-    return f"{number} ({families}{study['model']['ladder']['rungs']} rungs × {study['replicas']} replicas)"
+    ladder = study["model"]["ladder"]
+    return f"{number} ({families}{ladder['rungs'] or len(ladder['counts'])} rungs × {study['replicas']} replicas)"

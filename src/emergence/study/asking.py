@@ -10,6 +10,7 @@ import polars as pl
 
 from emergence.core.store import DamagedFileError, writing
 from emergence.evaluation.evaluate import evaluate
+from emergence.evaluation.questions import writable_questions
 from emergence.models.checkpoint import find_checkpoints
 from emergence.models.family import LanguageModel
 from emergence.study.folder import records_file
@@ -17,29 +18,34 @@ from emergence.tasks.catalogue import make_task
 from emergence.tasks.task import Question, Task, TaskContext
 from emergence.text import Tokenizer, open_packed
 
-__all__ = ["Examiner"]
+__all__ = ["Examiner", "study_context"]
+
+
+def study_context(job: dict[str, Any], tokenizer: Tokenizer) -> TaskContext:
+    """Return what tasks form their questions with, for models that the study trained."""
+    held_out = Path(job["folder"]) / "data" / "corpus-validation.bin"
+    return TaskContext(
+        tokenizer=tokenizer,
+        context=job["spec"]["config"]["context"],
+        seed=job["study_seed"],
+        validation_tokens=open_packed(held_out).tokens if held_out.exists() else None,
+    )
 
 
 class Examiner:
     """The questions of a study; `of` gives one that puts them to the networks of one run."""
 
-    def __init__(self, job: dict[str, Any]) -> None:
-        folder = Path(job["folder"])
+    def __init__(self, job: dict[str, Any], context: TaskContext) -> None:
+        """Form the questions of ``job`` as ``context`` allows; raises UserError where its tokenizer cannot write
+        them."""
         self._job = job
-        self._folder = folder
-        self._tokenizer = Tokenizer.load(folder / "data" / "tokenizer.json")
-        has_corpus = (folder / "data" / "corpus-validation.bin").exists()
-        context = TaskContext(
-            tokenizer=self._tokenizer,
-            context=job["spec"]["config"]["context"],
-            seed=job["study_seed"],
-            validation_tokens=open_packed(folder / "data" / "corpus-validation.bin").tokens if has_corpus else None,
-        )
+        self._folder = Path(job["folder"])
+        self._tokenizer = context.tokenizer
         self._questions: list[tuple[Task, int, list[Question]]] = []
         for name, options in job["tasks"].items():
             task = make_task(name, options)
             for shots in job["shots"]:
-                questions = task.questions(context, job["examples"], shots)
+                questions = writable_questions(task, context, job["examples"], shots)
                 if questions:
                     self._questions.append((task, shots, questions))
 

@@ -14,10 +14,9 @@ from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Self
 
-import psutil
-
 from emergence.core.children import end_child, start_child
-from emergence.study.plan import MEMORY_SHARE
+from emergence.core.errors import UserError
+from emergence.study.machine import MEMORY_SHARE, machine_bytes
 
 __all__ = ["WorkerError", "Workers"]
 
@@ -70,7 +69,7 @@ class Workers:
     def __init__(self, count: int) -> None:
         self._count = count
         self._waiting: list[dict[str, Any]] = []
-        self._memory = MEMORY_SHARE * psutil.virtual_memory().total
+        self._memory = MEMORY_SHARE * machine_bytes()
         self._selector = selectors.DefaultSelector()
         self._active: list[_Worker] = []
 
@@ -101,11 +100,13 @@ class Workers:
         """Run every job, in order as far as the memory allows; ``on_event`` receives what they report.
 
         A job whose ``memory`` (bytes) does not fit beside those that run waits until it does. Raises WorkerError when
-        a job fails or its worker dies three times; the other jobs are finished first.
+        a job fails or its worker dies three times, or UserError when it was wrong input that every failed job failed
+        by; the other jobs are finished first.
         """
         self._waiting = list(jobs)
         attempts: dict[str, int] = {}
         faults: list[str] = []
+        wrong_input = True
         for worker in self._active:
             worker.job = None
         self._fill()
@@ -117,6 +118,7 @@ class Workers:
                 for event in events or []:
                     if event["event"] == "failed":
                         faults.append(f"{event['job']} failed: {event['reason']}")
+                        wrong_input &= event["wrong_input"]
                     on_event(event)
                 if events is None:
                     code = worker.process.wait()
@@ -125,6 +127,7 @@ class Workers:
                         on_event({"job": name, "event": "killed", "code": code})
                         self._waiting.insert(0, worker.job)
                     else:
+                        wrong_input = False
                         faults.append(
                             f"{name}: its worker died {ATTEMPTS} times (exit status {code}); is the memory enough?"
                         )
@@ -134,6 +137,8 @@ class Workers:
             self._fill()
         if faults:
             others = f" (and {len(faults) - 1} more)" if len(faults) > 1 else ""
+            if wrong_input:
+                raise UserError(f"{faults[0]}{others}; what else was asked for is finished")
             raise WorkerError(
                 f"{faults[0]}{others}; what else was asked for is finished, tracebacks are in models/*/failure.txt"
             )

@@ -29,13 +29,15 @@ from emergence.core.store import (
 )
 from emergence.core.yaml import read_yaml, to_yaml
 
-__all__ = ["StudyFolder", "open_folder", "records_file"]
+__all__ = ["SOURCE", "StudyFolder", "open_folder", "records_file"]
 
 #: Settings that may change between two runs in one folder, since they do not change what is trained or asked.
 #: The texts themselves are compared by content (`study.prepare`), so their paths may change too.
-FREE = ("description", "analysis", "execution", "corpus.files")
+FREE = ("description", "analysis", "execution", "corpus.files", "model.allow_pickle")
+_DIALS = (f"model.ladder.{key}" for key in ("smallest", "largest", "rungs", "counts"))
 #: Settings that may change if every model in the folder stays what it is.
-GROWING = ("model.family", *(f"model.ladder.{key}" for key in ("smallest", "largest", "rungs", "counts")), "replicas")
+GROWING = ("model.family", *_DIALS, "model.huggingface", "replicas")
+SOURCE = "source.json"  # of a run: the model, trained elsewhere, that was asked
 DAMAGED_FORECASTS = "forecasts-damaged.json"
 
 
@@ -122,9 +124,10 @@ class StudyFolder:
 def open_folder(path: Path, study: StudySettings, shapes: Mapping[str, Any]) -> Iterator[StudyFolder]:
     """Hold the folder of a study for this process, new or begun before.
 
-    ``shapes`` are the configurations of the models that the study plans, by the name of the run. A study may have grown
-    since it was begun, by rungs or replicas, if every model that is there keeps its name and shape. Raises UserError
-    when the folder cannot be written, is in use, or belongs to another study.
+    ``shapes`` are the configurations of the models that the study plans, by the name of the run; of models that
+    somebody else trained, where each step comes from. A study may have grown since it was begun, by rungs or replicas,
+    if every model that is there keeps its name and shape. Raises UserError when the folder cannot be written, is in
+    use, or belongs to another study.
     """
     if path.exists() and not path.is_dir():
         raise UserError(f"{path} is a file; choose a folder with --out")
@@ -140,7 +143,7 @@ def open_folder(path: Path, study: StudySettings, shapes: Mapping[str, Any]) -> 
             manifest |= read_sealed(path / "manifest.json")
         except DamagedFileError:
             lost = (path / "manifest.json").exists()
-        folder = StudyFolder(path, {**manifest, "versions": _versions(), "hardware": _hardware()})
+        folder = StudyFolder(path, {**manifest, "versions": _versions(study), "hardware": _hardware()})
         if lost:
             folder.note("manifest.json was damaged; every file was checked again by what it holds")
         folder.drop_damaged()
@@ -178,16 +181,24 @@ def _claim(path: Path, study: StudySettings, shapes: Mapping[str, Any]) -> None:
 def _first_lost(path: Path, shapes: Mapping[str, Any]) -> str | None:
     """Return the first run in the folder that the study does not plan in the shape that it has."""
     for run in sorted((path / "models").iterdir()):
-        with contextlib.suppress(DamagedFileError):  # of a run that never began, or that will be trained again
-            if shapes.get(run.name) != read_sealed(run / "config.json")["config"]:
+        with contextlib.suppress(DamagedFileError):  # of a run that never began, or that will be done again
+            if not _has_place(run, shapes.get(run.name)):
                 return run.name
     return None
 
 
+def _has_place(run: Path, shape: Any) -> bool:
+    """Say whether a run that is there is the one that is planned: of a model trained elsewhere, at every step asked."""
+    if not (run / SOURCE).exists():
+        return bool(shape == read_sealed(run / "config.json")["config"])
+    asked = read_sealed(run / SOURCE)["checkpoints"]
+    return shape is not None and all(shape.get(step, own["source"]) == own["source"] for step, own in asked.items())
+
+
 def _next_rung(before: Mapping[str, Any]) -> str:
     """Say how the ladder of the study in the folder would be one rung longer."""
-    dial = before["model"]["ladder"]
-    if dial["rungs"] < 2:
+    dial = before["model"].get("ladder")
+    if dial is None or (dial["rungs"] or 0) < 2:
         return ""
     ratio = (dial["largest"] / dial["smallest"]) ** (1 / (dial["rungs"] - 1))
     return f" (its ladder grows upwards, next to rungs: {dial['rungs'] + 1}, largest: {dial['largest'] * ratio:.6g})"
@@ -205,8 +216,10 @@ def _now() -> str:
     return datetime.now(UTC).isoformat(timespec="seconds")
 
 
-def _versions() -> dict[str, str]:
-    names = ("emergence", "torch", "numpy", "scipy", "tokenizers", "polars")
+def _versions(study: StudySettings) -> dict[str, str]:
+    names = ["emergence", "torch", "numpy", "scipy", "tokenizers", "polars"]
+    if study.model.huggingface:
+        names.append("transformers")
     return {"python": platform.python_version(), **{name: metadata.version(name) for name in names}}
 
 

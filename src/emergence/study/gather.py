@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import polars as pl
 
 from emergence.analysis import normalise
 from emergence.core.errors import UserError
 from emergence.core.store import DamagedFileError, read_sealed, sha256
-from emergence.evaluation.scores import score_records
+from emergence.evaluation.scores import score_records, truncation_notes
 from emergence.models.checkpoint import find_checkpoints
-from emergence.study.folder import StudyFolder
+from emergence.study.folder import SOURCE, StudyFolder
 from emergence.study.plan import Job, Plan
+from emergence.study.published import PublishedPlan, PublishedRun
 
 __all__ = ["Gathered", "gather"]
 
@@ -25,21 +28,20 @@ class Gathered:
     notes: tuple[str, ...]
 
 
-def gather(plan: Plan, folder: StudyFolder) -> Gathered:
+def gather(plan: Plan | PublishedPlan, folder: StudyFolder) -> Gathered:
     """Collect what the finished runs left. A diverged run is noted and gives no scores."""
     scores = []
     notes = list(folder.manifest.get("events", []))
-    for job in sorted(plan.jobs, key=lambda job: job.name):
+    jobs: list[Job | PublishedRun] = [*plan.jobs]
+    for job in sorted(jobs, key=lambda job: job.name):
         outcome = read_sealed(folder.run(job.name) / "outcome.json")
         notes += outcome["notes"]
-        history_file = folder.run(job.name) / "history.parquet"
-        if not history_file.exists():
-            if outcome["status"] != "diverged":
-                raise DamagedFileError(f"{history_file} is missing; run the study again")
+        places = _published_places(folder, job) if isinstance(job, PublishedRun) else _places(folder, job, outcome)
+        if places is None:
             continue
-        if outcome["status"] != "diverged":
-            notes += _identical(folder, job)
-            scores.append(_scores(plan, folder, job, pl.read_parquet(history_file, glob=False)))
+        records = _records(folder, job)
+        notes += [*_identical(folder, job), *truncation_notes(records)]
+        scores.append(score_records(records, plan.tasks).join(places, on="step", how="left"))
     if not scores:
         raise UserError("every run diverged; lower training.learning_rate and choose another folder with --out")
     return Gathered(
@@ -48,37 +50,64 @@ def gather(plan: Plan, folder: StudyFolder) -> Gathered:
     )
 
 
-def _scores(plan: Plan, folder: StudyFolder, job: Job, history: pl.DataFrame) -> pl.DataFrame:
-    """Return the scores of one run at every checkpoint, with its place on every axis."""
-    records = pl.concat(
-        [pl.read_parquet(folder.records(job.name, step), glob=False) for step in plan.checkpoint_steps],
-        how="diagonal_relaxed",
-    )
-    places = history.drop_nulls("validation_loss").select(
-        "step", "tokens", "flops", pl.col("validation_loss").alias("loss")
-    )
-    return (
-        score_records(records, plan.tasks)
-        .join(places, on="step", how="left")
-        .with_columns(
-            pl.lit(job.rung.family).alias("family"),
-            pl.lit(float(job.rung.config.non_embedding_parameters)).alias("params"),
-        )
+def _places(folder: StudyFolder, job: Job, outcome: dict[str, Any]) -> pl.DataFrame | None:
+    """Return the place of every checkpoint of a run on every axis, by step; None where it diverged."""
+    history_file = folder.run(job.name) / "history.parquet"
+    if outcome["status"] == "diverged":
+        return None
+    if not history_file.exists():
+        raise DamagedFileError(f"{history_file} is missing; run the study again")
+    history = pl.read_parquet(history_file, glob=False).drop_nulls("validation_loss")
+    return history.select("step", "tokens", "flops", pl.col("validation_loss").alias("loss")).with_columns(
+        pl.lit(job.rung.family).alias("family"),
+        pl.lit(float(job.rung.config.non_embedding_parameters)).alias("params"),
     )
 
 
-def _identical(folder: StudyFolder, job: Job) -> list[str]:
-    """Name the checkpoints of a run whose weights are byte for byte those of another: something did not train."""
+def _published_places(folder: StudyFolder, run: PublishedRun) -> pl.DataFrame:
+    """Return the same of models that somebody else trained; what is not known stays missing."""
+    shapes = read_sealed(folder.run(run.name) / SOURCE)["checkpoints"]
+    rows = [
+        {
+            "step": checkpoint.step,
+            "tokens": checkpoint.tokens,
+            "flops": checkpoint.flops,
+            "loss": checkpoint.loss,
+            "family": run.family,
+            "params": float(shapes[str(checkpoint.step)]["non_embedding_parameters"]),
+        }
+        for checkpoint in run.checkpoints
+    ]
+    kinds = {"tokens": pl.Float64, "flops": pl.Float64, "loss": pl.Float64}
+    return pl.DataFrame(rows, schema_overrides=kinds)
+
+
+def _records(folder: StudyFolder, job: Job | PublishedRun) -> pl.DataFrame:
+    files = [folder.records(job.name, step) for step in job.steps]
+    return pl.concat([pl.read_parquet(file, glob=False) for file in files], how="diagonal_relaxed")
+
+
+def _identical(folder: StudyFolder, job: Job | PublishedRun) -> list[str]:
+    """Name the checkpoints of a run whose weights are those of another: something did not train."""
     first: dict[str, int] = {}
     notes = []
+    for step, digest in _weights(folder, job):
+        if digest in first:
+            notes.append(f"{job.name}: the checkpoints of steps {first[digest]} and {step} are identical")
+        first.setdefault(digest, step)
+    return notes
+
+
+def _weights(folder: StudyFolder, job: Job | PublishedRun) -> Iterator[tuple[int, str]]:
+    """Yield every checkpoint's step and what its weights are known by."""
+    if isinstance(job, PublishedRun):
+        asked = read_sealed(folder.run(job.name) / SOURCE)["checkpoints"]
+        yield from ((checkpoint.step, asked[str(checkpoint.step)]["weights"]) for checkpoint in job.checkpoints)
+        return
     for checkpoint in find_checkpoints(folder.run(job.name)):
         path = checkpoint.folder / "model.safetensors"
         known = folder.manifest["files"].get(str(path.relative_to(folder.path)))
         try:
-            digest = known or sha256(path)
+            yield checkpoint.step, known or sha256(path)
         except OSError as error:
             raise DamagedFileError(str(error)) from error
-        if digest in first:
-            notes.append(f"{job.name}: the checkpoints of steps {first[digest]} and {checkpoint.step} are identical")
-        first.setdefault(digest, checkpoint.step)
-    return notes

@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from emergence.core.errors import UserError, unknown_name
+from emergence.core.published import split_revision
 from emergence.core.settings import StudySettings, validate_study
 from emergence.core.yaml import override, parse_yaml, read_yaml
+from emergence.models.huggingface_load import hub_name
 
 __all__ = ["built_in_studies", "load_study"]
 
@@ -27,8 +29,8 @@ def built_in_studies() -> dict[str, str]:
 def load_study(name: str, assignments: Iterable[str] = ()) -> StudySettings:
     """Return the validated settings of a study file or a built-in study.
 
-    Paths in ``corpus.files`` of a file are relative to the file; those given by ``--set`` to the current folder. Raises
-    UserError for anything wrong, naming file and line.
+    Paths in ``corpus.files`` and folders in ``model.huggingface`` of a file are relative to the file; those given by
+    ``--set`` to the current folder. Raises UserError for anything wrong, naming file and line.
     """
     assignments = list(assignments)
     studies = built_in_studies()
@@ -59,9 +61,31 @@ def _exists(path: Path) -> bool:
 
 
 def _with_paths(document: dict[str, Any], base: Path) -> dict[str, Any]:
-    """Return the document with the corpus files seen from ``base``; absolute ones stay as they are."""
-    corpus = document.get("corpus")
-    if not isinstance(corpus, dict) or not isinstance(corpus.get("files"), str | list):
-        return document
-    files = [corpus["files"]] if isinstance(corpus["files"], str) else corpus["files"]
-    return {**document, "corpus": {**corpus, "files": [str(base / f) if isinstance(f, str) else f for f in files]}}
+    """Return the document with the corpus files and the folders of models seen from ``base``; absolute ones stay as
+    they are."""
+    changed = dict(document)
+    corpus, model = document.get("corpus"), document.get("model")
+    if isinstance(corpus, dict) and isinstance(corpus.get("files"), str | list):
+        files = [corpus["files"]] if isinstance(corpus["files"], str) else corpus["files"]
+        changed["corpus"] = {**corpus, "files": [str(base / f) if isinstance(f, str) else f for f in files]}
+    if isinstance(model, dict) and isinstance(model.get("huggingface"), str | list | dict):
+        named = model["huggingface"] if isinstance(model["huggingface"], list) else [model["huggingface"]]
+        changed["model"] = {**model, "huggingface": [_with_folder(entry, base) for entry in named]}
+    return changed
+
+
+def _with_folder(entry: Any, base: Path) -> Any:
+    """Return a model of the study with its folder as seen from ``base``."""
+    if isinstance(entry, dict) and isinstance(entry.get("name"), str):
+        return {**entry, "name": _seen_from(base, entry["name"])}
+    if not isinstance(entry, str):
+        return entry
+    name, revision = (entry, None) if (base / entry).is_dir() else split_revision(entry)
+    mapping = {"name": _seen_from(base, name)}
+    return mapping if revision is None else {**mapping, "revision": revision}
+
+
+def _seen_from(base: Path, name: str) -> str:
+    """Return the path of a folder, or the name of a model on the hub as it is."""
+    on_hub = hub_name(name) and not (base / name).parent.is_dir()
+    return name if on_hub or not name else str(base / name)

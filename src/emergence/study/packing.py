@@ -19,10 +19,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import psutil
 
 from emergence.models.family import FAMILIES
-from emergence.study.plan import MEMORY_SHARE, WORKER_BYTES, Job, Plan, Rung
+from emergence.study.machine import MEMORY_SHARE, WORKER_BYTES, machine_bytes
+from emergence.study.plan import Job, Plan, Rung
 
 __all__ = ["Group", "Layout", "group_jobs", "lay_out", "measure_here", "most_stacked", "set_stacks"]
 
@@ -120,7 +120,7 @@ def most_stacked(plan: Plan, rung: Rung) -> int:
     parts."""
     if not rung.stacked:
         return 1
-    room = MEMORY_SHARE * psutil.virtual_memory().total - WORKER_BYTES
+    room = MEMORY_SHARE * machine_bytes() - WORKER_BYTES
     most = max(1, min(plan.study.replicas, MOST_STACKED, int(room / (rung.memory - WORKER_BYTES))))
     return _balanced(plan.study.replicas, math.ceil(plan.study.replicas / most))
 

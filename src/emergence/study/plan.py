@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import hashlib
-import os
 from dataclasses import dataclass, field
 from typing import Any
-
-import psutil
 
 from emergence.core.errors import UserError
 from emergence.core.processor import mkl_holds_back
 from emergence.core.seeds import derive_seed
 from emergence.core.settings import StudySettings, TrainingSettings
 from emergence.models.family import FAMILIES, ladder
+from emergence.study.machine import machine_bytes, run_bytes, worker_count
+from emergence.study.published import PublishedPlan, plan_published
 from emergence.tasks.catalogue import make_task
 from emergence.tasks.task import Task, TaskContext
 from emergence.text import Corpus, Tokenizer, build_tokenizer, read_corpus, split_corpus
@@ -22,11 +21,9 @@ from emergence.training.schedule import BASE_LEARNING_RATE, Schedule, checkpoint
 __all__ = ["Job", "Plan", "Rung", "Texts", "make_plan", "worth_stacking"]
 
 LONGEST_TOKEN = 20  # characters; the mean over a text stays below
-WORKER_BYTES = 400 * 2**20  # a process with torch loaded and nothing done
 STACKABLE_PARAMETERS = 500_000  # from there on the passes between matrix products hardly matter
 STACKABLE_STEP = 2.5e7  # parameters times tokens
 MOST_CHECKPOINTS = 200  # of a run
-MEMORY_SHARE = 0.8  # of the machine, for all workers together
 
 
 @dataclass(frozen=True)
@@ -68,11 +65,12 @@ class Job:
     name: str
     rung: Rung
     seed: int
+    steps: tuple[int, ...]  # at which it is asked
 
 
 @dataclass(frozen=True)
 class Plan:
-    """Everything that follows from the settings alone."""
+    """Everything that follows from the settings alone, of a study that trains its models."""
 
     study: StudySettings
     tasks: dict[str, Task]
@@ -88,8 +86,14 @@ class Plan:
     @property
     def jobs(self) -> list[Job]:
         """All runs, the most expensive first, so that none of them is left alone at the end."""
-        runs = [Job(f"{rung.name}-s{seed}", rung, seed) for rung in self.rungs for seed in range(self.study.replicas)]
+        seeds, steps = range(self.study.replicas), self.checkpoint_steps
+        runs = [Job(f"{rung.name}-s{seed}", rung, seed, steps) for rung in self.rungs for seed in seeds]
         return sorted(runs, key=lambda job: (-job.rung.flops, job.seed))
+
+    @property
+    def shapes(self) -> dict[str, Any]:
+        """The configuration of every run's model, by the name of the run."""
+        return {job.name: job.rung.config.to_dict() for job in self.jobs}
 
     @property
     def tokens(self) -> int:
@@ -110,6 +114,7 @@ class Plan:
     def schedule(self) -> Schedule:
         """The learning rate of every run and its checkpoints."""
         training = self.study.training
+        assert training is not None
         return Schedule(
             steps=self.steps,
             warmup=training.warmup,
@@ -123,12 +128,19 @@ class Plan:
         return derive_seed(self.study.seed, "replica", replica)
 
 
-def make_plan(study: StudySettings) -> Plan:
+def make_plan(study: StudySettings) -> Plan | PublishedPlan:
     """Derive the plan of a study; raise UserError for whatever cannot be: names, texts, sizes, memory."""
     tasks = {task.name: make_task(task.name, task.options) for task in study.tasks}
+    if study.training is None:
+        return plan_published(study, tasks)
+    return _plan_training(study, study.training, tasks)
+
+
+def _plan_training(study: StudySettings, training: TrainingSettings, tasks: dict[str, Task]) -> Plan:
+    """Derive the plan of a study that trains its models."""
     _check_families(study)
     texts = _texts(study, tasks)
-    context, training = study.model.context, study.training
+    context = study.model.context
     _check_questions(study, tasks, texts)
     batch_rows = max(1, round(training.batch_tokens / context))
     steps = max(1, round(training.tokens / (batch_rows * context)))
@@ -136,7 +148,7 @@ def make_plan(study: StudySettings) -> Plan:
     rungs = [
         rung
         for family in study.model.family
-        for rung in _rungs(study, family, texts.tokenizer.vocabulary_size, tokens, batch_rows * context)
+        for rung in _rungs(study, training, family, texts.tokenizer.vocabulary_size, tokens, batch_rows * context)
     ]
     sources = _sources(study, tasks)
     return Plan(
@@ -170,9 +182,12 @@ def _check_families(study: StudySettings) -> None:
             )
 
 
-def _rungs(study: StudySettings, family: str, vocabulary: int, tokens: int, batch_tokens: int) -> list[Rung]:
+def _rungs(
+    study: StudySettings, training: TrainingSettings, family: str, vocabulary: int, tokens: int, batch_tokens: int
+) -> list[Rung]:
     """Return the ladder of one family."""
     dial, context = study.model.ladder, study.model.context
+    assert dial is not None
     prefix = f"{family}-" if len(study.model.family) > 1 else ""
     configs = ladder(family, dial.sizes(), vocabulary=vocabulary, context=context, vary=dial.vary)
     return [
@@ -181,7 +196,7 @@ def _rungs(study: StudySettings, family: str, vocabulary: int, tokens: int, batc
             family=family,
             config=config,
             flops=FAMILIES.load(family).training_passes * config.forward_flops(tokens, context),
-            memory=_run_bytes(config, batch_tokens, branches=bool(study.training.budgets)),
+            memory=run_bytes(config, batch_tokens, branches=bool(training.budgets)),
             stacked=FAMILIES.load(family).stackable and worth_stacking(config, batch_tokens),
         )
         for index, config in enumerate(configs)
@@ -251,19 +266,9 @@ def _sources(study: StudySettings, tasks: dict[str, Task]) -> dict[str, float]:
     return {name: weight / total for name, weight in weights.items()}
 
 
-def _run_bytes(config: Any, batch_tokens: int, *, branches: bool) -> float:
-    """Estimate the memory of a run.
-
-    Weights, two moments, gradients twice (as they come and flat), a copy of weights and moments for the thread that
-    writes checkpoints, and one of the trunk while a branch grows, and the activations: 4 bytes a number.
-    """
-    weights = (5 + 3 + 3 * branches) * config.parameters
-    return float(WORKER_BYTES + 4.0 * (weights + batch_tokens * config.activations))
-
-
 def _workers(study: StudySettings, rungs: list[Rung]) -> int:
     """Return how many processes go side by side: one per core."""
-    total = psutil.virtual_memory().total
+    total = machine_bytes()
     largest = max(rungs, key=lambda rung: rung.memory)
     if largest.memory > total:
         raise UserError(
@@ -271,9 +276,7 @@ def _workers(study: StudySettings, rungs: list[Rung]) -> int:
             f"{largest.memory / 2**30:.1f} GiB but this machine has {total / 2**30:.1f} GiB; "
             "lower model.ladder.largest or training.batch_tokens"
         )
-    asked = study.execution.workers
-    cores = len(os.sched_getaffinity(0)) if asked == "auto" else asked
-    return max(1, min(cores, len(rungs) * study.replicas))
+    return worker_count(study.execution, len(rungs) * study.replicas)
 
 
 def _checkpoints(

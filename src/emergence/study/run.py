@@ -1,8 +1,9 @@
 """The whole flow of a study, and the file to read first.
 
 A study trains a ladder of models (`models`, `training`) on texts and tasks (`text`, `tasks`), asks every checkpoint
-every task (`generation`, `evaluation`), and lets the statistics decide what appeared (`analysis`). Everything is
-kept in one folder; what is there already is not done again.
+every task (`generation`, `evaluation`), and lets the statistics decide what appeared (`analysis`). Models that somebody
+else trained (`published`) are asked and judged alone. Everything is kept in one folder; what is there already is not
+done again.
 """
 
 from __future__ import annotations
@@ -19,17 +20,21 @@ import polars as pl
 from emergence.core.settings import StudySettings
 from emergence.core.store import DamagedFileError, read_sealed
 from emergence.models.checkpoint import find_checkpoints, last_step
+from emergence.study.asking_published import describe_asking, forget_changed
 from emergence.study.executor import WorkerError, Workers
 from emergence.study.findings import Findings, ask_forecasts, find, read_forecasts, with_earlier, write_findings
-from emergence.study.folder import StudyFolder, open_folder
+from emergence.study.folder import SOURCE, StudyFolder, open_folder
 from emergence.study.gather import gather
 from emergence.study.packing import Group, group_jobs, lay_out, set_stacks
 from emergence.study.plan import Job, Plan, make_plan
 from emergence.study.prepare import prepare
+from emergence.study.published import PublishedPlan, PublishedRun
 
 __all__ = ["run_study"]
 
 Progress = Callable[[dict[str, Any]], None]
+AnyPlan = Plan | PublishedPlan
+AnyJob = Job | PublishedRun
 
 
 def run_study(study: StudySettings, path: Path, progress: Progress = lambda event: None) -> None:
@@ -40,12 +45,13 @@ def run_study(study: StudySettings, path: Path, progress: Progress = lambda even
     and ends with the same scores.
     """
     plan = make_plan(study)
-    with open_folder(path, study, {job.name: job.rung.config.to_dict() for job in plan.jobs}) as folder:
+    with open_folder(path, study, plan.shapes) as folder:
         progress({"event": "plan", "plan": plan})
         earlier = read_forecasts(path / "forecasts.json")
         jobs = _unfinished(plan, folder)
         with Workers(min(plan.workers, len(jobs))) as workers:
-            prepare(plan, folder)
+            if isinstance(plan, Plan):
+                prepare(plan, folder)
             _run_jobs(plan, folder, jobs, workers, progress)
         progress({"event": "judging", "doing": "gathering the scores"})
         gathered = gather(plan, folder)
@@ -70,16 +76,16 @@ def _find(study: StudySettings, scores: pl.DataFrame, progress: Progress) -> Fin
     )
 
 
-def _unfinished(plan: Plan, folder: StudyFolder) -> list[Job]:
+def _unfinished(plan: AnyPlan, folder: StudyFolder) -> list[AnyJob]:
     """Return the runs that are still to be done, or to be done further."""
-    jobs = [job for job in plan.jobs if not _finished(plan, folder, job)]
+    jobs = [job for job in plan.jobs if not _finished(folder, job)]
     for job in jobs:
         folder.forget(folder.run(job.name), folder.path / "records" / f"{job.name}-")
     folder.save()
     return jobs
 
 
-def _run_jobs(plan: Plan, folder: StudyFolder, jobs: list[Job], workers: Workers, progress: Progress) -> None:
+def _run_jobs(plan: AnyPlan, folder: StudyFolder, jobs: list[AnyJob], workers: Workers, progress: Progress) -> None:
     """Train and evaluate what is not finished yet, replicas of small rungs together."""
     started = time.monotonic()
 
@@ -91,14 +97,22 @@ def _run_jobs(plan: Plan, folder: StudyFolder, jobs: list[Job], workers: Workers
         progress(event)
 
     progress({"event": "jobs", "waiting": [job.name for job in jobs], "total": len(plan.jobs)})
-    begun = {job.name: last_step(folder.run(job.name)) for job in jobs}
     try:
-        groups = group_jobs(jobs, _stacks(plan, folder, workers), begun) if jobs else []
-        progress({"event": "groups", "names": [group.name for group in groups]})
-        workers.execute([describe(plan, folder, group) for group in groups], on_event)
+        described = _described(plan, folder, jobs, workers) if jobs else []
+        progress({"event": "groups", "names": [job["name"] for job in described]})
+        workers.execute(described, on_event)
     finally:
         folder.manifest["seconds"] = folder.manifest.get("seconds", 0.0) + time.monotonic() - started
         folder.save()
+
+
+def _described(plan: AnyPlan, folder: StudyFolder, jobs: list[AnyJob], workers: Workers) -> list[dict[str, Any]]:
+    """Return what the workers are to do, in that order."""
+    if isinstance(plan, PublishedPlan):
+        return [describe_asking(plan, folder, job) for job in plan.jobs if job in jobs]
+    begun = {job.name: last_step(folder.run(job.name)) for job in jobs}
+    waiting = [job for job in plan.jobs if job.name in begun]
+    return [describe(plan, folder, group) for group in group_jobs(waiting, _stacks(plan, folder, workers), begun)]
 
 
 def _stacks(plan: Plan, folder: StudyFolder, workers: Workers) -> dict[str, int]:
@@ -114,23 +128,35 @@ def _stacks(plan: Plan, folder: StudyFolder, workers: Workers) -> dict[str, int]
     return stacks
 
 
-def _finished(plan: Plan, folder: StudyFolder, job: Job) -> bool:
+def _finished(folder: StudyFolder, job: AnyJob) -> bool:
     """Say whether a run has its outcome and, unless it diverged, its last checkpoint and the records of all of them.
 
     What the manifest does not vouch for is checked by its content first.
     """
+    if isinstance(job, PublishedRun):
+        forget_changed(folder, job)
     try:
         outcome = read_sealed(folder.run(job.name) / "outcome.json")
     except DamagedFileError:
         return False
     if f"models/{job.name}/outcome.json" not in folder.manifest["files"]:
-        _check_contents(plan, folder, job)
+        _check_contents(folder, job)
         _record(folder, job.name)
     if outcome["status"] == "diverged":
         return True
-    last = folder.run(job.name) / "checkpoints" / f"{plan.checkpoint_steps[-1]:06d}" / "state.json"
-    needed = [last, folder.run(job.name) / "history.parquet"]
-    return all(p.exists() for p in [*needed, *(folder.records(job.name, step) for step in plan.checkpoint_steps)])
+    return all(path.exists() for path in [*_left_behind(folder, job), *_records(folder, job)])
+
+
+def _left_behind(folder: StudyFolder, job: AnyJob) -> list[Path]:
+    """Return what a run must have left beside its records."""
+    run = folder.run(job.name)
+    if isinstance(job, PublishedRun):
+        return [run / SOURCE]
+    return [run / "checkpoints" / f"{job.steps[-1]:06d}" / "state.json", run / "history.parquet"]
+
+
+def _records(folder: StudyFolder, job: AnyJob) -> list[Path]:
+    return [folder.records(job.name, step) for step in job.steps]
 
 
 def _record(folder: StudyFolder, name: str) -> None:
@@ -138,7 +164,7 @@ def _record(folder: StudyFolder, name: str) -> None:
     folder.record_files(folder.run(name), *sorted((folder.path / "records").glob(f"{name}-*.parquet")))
 
 
-def _check_contents(plan: Plan, folder: StudyFolder, job: Job) -> None:
+def _check_contents(folder: StudyFolder, job: AnyJob) -> None:
     """Delete what cannot be read of a run that the manifest does not know, whose parent died or which was lost."""
     for checkpoint in find_checkpoints(folder.run(job.name)):
         try:
@@ -146,9 +172,7 @@ def _check_contents(plan: Plan, folder: StudyFolder, job: Job) -> None:
         except DamagedFileError as error:
             folder.note(f"a damaged checkpoint was removed ({error})")
             checkpoint.delete()
-    tables = [folder.run(job.name) / "history.parquet"]
-    tables += [folder.records(job.name, step) for step in plan.checkpoint_steps]
-    for table in tables:
+    for table in [folder.run(job.name) / "history.parquet", *_records(folder, job)]:
         try:
             if table.exists():
                 pl.read_parquet(table, glob=False)
@@ -160,6 +184,7 @@ def _check_contents(plan: Plan, folder: StudyFolder, job: Job) -> None:
 def describe(plan: Plan, folder: StudyFolder, group: Group) -> dict[str, Any]:
     """Return the runs of a group as plain values, for the worker that will do them."""
     study, training = plan.study, plan.study.training
+    assert training is not None
     return {
         "name": group.name,
         "memory": group.memory,

@@ -17,6 +17,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from emergence.core.errors import UserError
 from emergence.core.store import write_bytes, write_sealed
 from emergence.study.packing import measure_here
 
@@ -32,7 +33,7 @@ def run_group(job: dict[str, Any], report: Report) -> None:
     """
     from emergence.models.checkpoint import find_checkpoints, load_network, write_config
     from emergence.models.family import FAMILIES
-    from emergence.study.asking import Examiner
+    from emergence.study.asking import Examiner, study_context
     from emergence.study.prepare import open_mixture
     from emergence.text import Tokenizer
     from emergence.training.loop import RunSpec, train
@@ -44,7 +45,7 @@ def run_group(job: dict[str, Any], report: Report) -> None:
     schedule = Schedule(**{**values["schedule"], "checkpoints": tuple(values["schedule"]["checkpoints"])})
     spec = RunSpec(**{**values, "config": config, "seeds": tuple(values["seeds"]), "schedule": schedule})
     tokenizer = Tokenizer.load(folder / "data" / "tokenizer.json")
-    examiner = Examiner(job)
+    examiner = Examiner(job, study_context(job, tokenizer))
     runs = [folder / "models" / name for name in job["runs"]]
     examiners = [examiner.of(name, replica) for name, replica in zip(job["runs"], job["replicas"], strict=True)]
     for run, own in zip(runs, examiners, strict=True):
@@ -104,12 +105,19 @@ def main() -> None:
             events.write(json.dumps({"job": name, **event}) + "\n")
 
         try:
-            run_group(job, report)
+            if "checkpoints" in job:
+                from emergence.study.asking_published import ask_published
+
+                ask_published(job, report)
+            else:
+                run_group(job, report)
             report({"event": "done"})
         except BaseException as fault:
             for name in job["runs"]:
                 write_bytes(Path(job["folder"]) / "models" / name / "failure.txt", traceback.format_exc().encode())
-            report({"event": "failed", "reason": f"{type(fault).__name__}: {fault}"})
+            wrong = isinstance(fault, UserError)
+            reason = str(fault) if wrong else f"{type(fault).__name__}: {fault}"
+            report({"event": "failed", "reason": reason, "wrong_input": wrong})
 
 
 if __name__ == "__main__":

@@ -95,12 +95,17 @@ class Question:
 
 @dataclass(frozen=True)
 class TaskContext:
-    """What a task may need to form its questions."""
+    """What a task may need to form its questions.
+
+    A question longer than the ``context`` is a fault of a study that trains its models; where ``truncates`` is set it
+    is asked all the same, without the start of its prompt, and its record says so.
+    """
 
     tokenizer: LanguageTokenizer
     context: int
     seed: int
     validation_tokens: npt.NDArray[np.integer[Any]] | None = None
+    truncates: bool = False
 
 
 class Task(Protocol):
@@ -234,8 +239,14 @@ class GeneratedTask(ABC):
                     answer_length=len(target),
                 )
             )
+        answer = max(len(q.target_ids) for q in result)
+        if answer >= context.context:
+            raise UserError(
+                f"an answer of {answer} tokens to task {self.name} does not fit into a context of {context.context}; "
+                "ask for a smaller task"
+            )
         longest = max(len(q.prompt_ids) + len(q.target_ids) for q in result)
-        if longest > context.context:
+        if longest > context.context and not context.truncates:
             raise UserError(
                 f"task {self.name} with {shots} shots needs {longest} tokens but model.context is {context.context}; "
                 "raise the context, or ask for fewer shots or a smaller task"
