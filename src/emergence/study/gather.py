@@ -11,6 +11,7 @@ from emergence.core.errors import UserError
 from emergence.core.store import DamagedFileError, read_sealed, sha256
 from emergence.evaluation.scores import score_records
 from emergence.models.checkpoint import find_checkpoints
+from emergence.models.family import FAMILIES
 from emergence.study.folder import StudyFolder
 from emergence.study.plan import Job, Plan
 
@@ -38,7 +39,7 @@ def gather(plan: Plan, folder: StudyFolder) -> Gathered:
                 raise DamagedFileError(f"{history_file} is missing; run the study again")
             continue
         if outcome["status"] != "diverged":
-            notes += _identical(folder, job)
+            notes += _identical(folder, job) if job.rung.config.parameters else []
             scores.append(_scores(plan, folder, job, pl.read_parquet(history_file, glob=False)))
     if not scores:
         raise UserError("every run diverged; lower training.learning_rate and choose another folder with --out")
@@ -49,7 +50,10 @@ def gather(plan: Plan, folder: StudyFolder) -> Gathered:
 
 
 def _scores(plan: Plan, folder: StudyFolder, job: Job, history: pl.DataFrame) -> pl.DataFrame:
-    """Return the scores of one run at every checkpoint, with its place on every axis."""
+    """Return the scores of one run at every checkpoint, with its place on every axis.
+
+    A family without sizes has a place along the tokens alone.
+    """
     records = pl.concat(
         [pl.read_parquet(folder.records(job.name, step), glob=False) for step in plan.checkpoint_steps],
         how="diagonal_relaxed",
@@ -57,7 +61,7 @@ def _scores(plan: Plan, folder: StudyFolder, job: Job, history: pl.DataFrame) ->
     places = history.drop_nulls("validation_loss").select(
         "step", "tokens", "flops", pl.col("validation_loss").alias("loss")
     )
-    return (
+    scores = (
         score_records(records, plan.tasks)
         .join(places, on="step", how="left")
         .with_columns(
@@ -65,6 +69,9 @@ def _scores(plan: Plan, folder: StudyFolder, job: Job, history: pl.DataFrame) ->
             pl.lit(float(job.rung.config.non_embedding_parameters)).alias("params"),
         )
     )
+    if FAMILIES.load(job.rung.family).sized:
+        return scores
+    return scores.with_columns(pl.lit(None, dtype=pl.Float64).alias(axis) for axis in ("params", "flops", "loss"))
 
 
 def _identical(folder: StudyFolder, job: Job) -> list[str]:

@@ -15,7 +15,7 @@ from emergence.core.seeds import derive_seed
 from emergence.core.settings import StudySettings, TrainingSettings
 from emergence.models.family import FAMILIES, ladder
 from emergence.tasks.catalogue import make_task
-from emergence.tasks.task import Task, TaskContext
+from emergence.tasks.task import GeneratedTask, Task, TaskContext
 from emergence.text import Corpus, Tokenizer, build_tokenizer, read_corpus, split_corpus
 from emergence.training.schedule import BASE_LEARNING_RATE, Schedule, checkpoint_steps
 
@@ -136,7 +136,7 @@ def make_plan(study: StudySettings) -> Plan:
     rungs = [
         rung
         for family in study.model.family
-        for rung in _rungs(study, family, texts.tokenizer.vocabulary_size, tokens, batch_rows * context)
+        for rung in _rungs(study, family, tasks, texts.tokenizer, tokens, batch_rows * context)
     ]
     sources = _sources(study, tasks)
     return Plan(
@@ -170,11 +170,22 @@ def _check_families(study: StudySettings) -> None:
             )
 
 
-def _rungs(study: StudySettings, family: str, vocabulary: int, tokens: int, batch_tokens: int) -> list[Rung]:
-    """Return the ladder of one family."""
+def _rungs(
+    study: StudySettings,
+    family: str,
+    tasks: dict[str, Task],
+    tokenizer: Tokenizer,
+    tokens: int,
+    batch_tokens: int,
+) -> list[Rung]:
+    """Return the ladder of one family, told of the tokens and the tasks where it asks for them."""
     dial, context = study.model.ladder, study.model.context
     prefix = f"{family}-" if len(study.model.family) > 1 else ""
-    configs = ladder(family, dial.sizes(), vocabulary=vocabulary, context=context, vary=dial.vary)
+    configs = ladder(family, dial.sizes(), vocabulary=tokenizer.vocabulary_size, context=context, vary=dial.vary)
+    informed = FAMILIES.load(family).informed
+    if informed is not None:
+        options = {name: task.options.model_dump() for name, task in tasks.items() if isinstance(task, GeneratedTask)}
+        configs = [informed(config, tokenizer.spellings(), options) for config in configs]
     return [
         Rung(
             name=f"{prefix}R{index:02d}",

@@ -53,6 +53,8 @@ class Learner(Protocol):
 
 LEARNERS: Catalogue[Callable[..., Learner]] = Catalogue("learner")
 LEARNERS.add("gradient", "emergence.training.stack:Stack", "AdamW on an objective, one replica or several stacked")
+LEARNERS.add("skipgram", "emergence.training.skipgram:CountingStack", "AdamW on vectors, and counts of what was read")
+LEARNERS.add("nothing", "emergence.training.nothing:Nothing", "a network without parameters stays what it is")
 
 
 def make_learner(
