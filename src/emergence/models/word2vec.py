@@ -30,7 +30,7 @@ class Word2VecConfig:
     vocabulary: int
     context: int
     width: int
-    window: int = 3
+    window: int = 2  # what a word does shows in its neighbours, its subject farther away
     negatives: int = 5
     separators: tuple[int, ...] = ()
     question: tuple[int, int] | None = None

@@ -188,5 +188,5 @@ def _facts(study: Mapping[str, Any], manifest: Mapping[str, Any], history: pl.Da
 
 def _runs(study: Mapping[str, Any], number: int) -> str:
     family = study["model"]["family"]
-    families = "" if isinstance(family, str) else f"{len(family)} families × "
-    return f"{number} ({families}{study['model']['ladder']['rungs']} rungs × {study['replicas']} replicas)"
+    families = "" if isinstance(family, str) else f" of {len(family)} families"
+    return f"{number} ({number // study['replicas']} rungs{families} × {study['replicas']} replicas)"

@@ -59,7 +59,12 @@ def _exists(path: Path) -> bool:
 
 
 def _with_paths(document: dict[str, Any], base: Path) -> dict[str, Any]:
-    """Return the document with the corpus files seen from ``base``; absolute ones stay as they are."""
+    """Return the document with its paths (the corpus files, the folder of embeddings) seen from ``base``; absolute ones
+    stay as they are."""
+    training = document.get("training")
+    if isinstance(training, dict) and isinstance(training.get("initialise_embeddings"), str):
+        given = str(base / training["initialise_embeddings"])
+        document = {**document, "training": {**training, "initialise_embeddings": given}}
     corpus = document.get("corpus")
     if not isinstance(corpus, dict) or not isinstance(corpus.get("files"), str | list):
         return document

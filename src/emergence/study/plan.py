@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import psutil
@@ -14,6 +15,7 @@ from emergence.core.processor import mkl_holds_back
 from emergence.core.seeds import derive_seed
 from emergence.core.settings import StudySettings, TrainingSettings
 from emergence.models.family import FAMILIES, ladder
+from emergence.models.vectors import read_vectors
 from emergence.tasks.catalogue import make_task
 from emergence.tasks.task import GeneratedTask, Task, TaskContext
 from emergence.text import Corpus, Tokenizer, build_tokenizer, read_corpus, split_corpus
@@ -92,6 +94,11 @@ class Plan:
         return sorted(runs, key=lambda job: (-job.rung.flops, job.seed))
 
     @property
+    def sized(self) -> list[Rung]:
+        """The rungs of families that have sizes."""
+        return [rung for rung in self.rungs if FAMILIES.load(rung.family).sized]
+
+    @property
     def tokens(self) -> int:
         """Training tokens of every run."""
         return self.steps * self.batch_rows * self.study.model.context
@@ -138,6 +145,7 @@ def make_plan(study: StudySettings) -> Plan:
         for family in study.model.family
         for rung in _rungs(study, family, tasks, texts.tokenizer, tokens, batch_rows * context)
     ]
+    _check_embeddings(study, texts, rungs)
     sources = _sources(study, tasks)
     return Plan(
         study=study,
@@ -167,6 +175,29 @@ def _check_families(study: StudySettings) -> None:
         if family.tasks is not None and study.corpus is not None:
             raise UserError(
                 f"the family {family.name} cannot read a corpus; leave corpus out, or choose another family"
+            )
+
+
+def _check_embeddings(study: StudySettings, texts: Texts, rungs: list[Rung]) -> None:
+    """Raise UserError where the models cannot begin with the token vectors that the study names."""
+    if study.training.initialise_embeddings is None:
+        return
+    folder = Path(study.training.initialise_embeddings)
+    vectors, _ = read_vectors(folder)
+    if Tokenizer.load(folder).identity != texts.tokenizer.identity:
+        raise UserError(
+            f"the vectors in {folder} belong to other tokens than this study has; train them on the same corpus, "
+            "tokenizer and tasks"
+        )
+    for rung in rungs:
+        if FAMILIES.load(rung.family).embedding is None:
+            raise UserError(
+                f"the family {rung.family} has no token vectors to begin with; leave initialise_embeddings out"
+            )
+        if rung.config.width != vectors.shape[1]:
+            raise UserError(
+                f"{rung.name} ({rung.family}) is {rung.config.width} wide, but the vectors in {folder} are "
+                f"{vectors.shape[1]}; choose a ladder of that width (vary: depth keeps one) or train other vectors"
             )
 
 

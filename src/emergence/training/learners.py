@@ -66,9 +66,14 @@ def make_learner(
     weight_decay: float,
     clip: float,
     stacked: bool,
+    embeddings: str | None = None,
 ) -> Learner:
-    """Return the learner of a family, at its beginning, for replicas with the given seeds."""
+    """Return the learner of a family, at its beginning, for replicas with the given seeds.
+
+    ``embeddings`` is a file of token vectors (`models.vectors`); only families that have such vectors are given any.
+    """
     make = LEARNERS.load(FAMILIES.load(family).learner)
+    given = {} if embeddings is None else {"embeddings": embeddings}
     return make(
         family,
         config,
@@ -77,4 +82,5 @@ def make_learner(
         weight_decay=weight_decay,
         clip=clip,
         stacked=stacked,
+        **given,
     )

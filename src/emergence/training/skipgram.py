@@ -17,11 +17,13 @@ import torch
 from emergence.models.family import ModelConfig
 from emergence.training.batch import Batch
 from emergence.training.objectives import NEXT_TOKEN, Noise
+from emergence.training.schedule import width_scale
 from emergence.training.stack import Stack
 
 __all__ = ["SKIPGRAM", "CountingStack", "pairs", "words_of"]
 
 COUNTS = "counts"
+FASTER = 4.0  # than other families: the best of 1, 2, 4 and 8 on the task `analogy` at widths 8 and 32
 
 
 def words_of(batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
@@ -86,9 +88,16 @@ SKIPGRAM = SkipGram()
 class CountingStack:
     """A `Stack` of one replica that counts the words it reads, and keeps the counts with the weights."""
 
-    def __init__(self, family: str, config: ModelConfig, seeds: Sequence[int], **settings: Any) -> None:
-        """Build the network; ``settings`` are those of `Stack`."""
-        self._stack = Stack(family, config, seeds, **settings)
+    def __init__(
+        self, family: str, config: ModelConfig, seeds: Sequence[int], *, learning_rate: float, **settings: Any
+    ) -> None:
+        """Build the network; ``settings`` are those of `Stack`.
+
+        The learning rate goes with the root of the width, not with the width as in `training.schedule`: entries of
+        vectors are as small as one over that root, and a product of two then changes equally fast at every width.
+        """
+        rate = FASTER * learning_rate / math.sqrt(width_scale(config.width))
+        self._stack = Stack(family, config, seeds, learning_rate=rate, **settings)
 
     @property
     def _counts(self) -> torch.Tensor:
