@@ -107,14 +107,17 @@ class RulesNetwork(nn.Module):
         does."""
         if not self._rules or not self._spelt:
             return ()
-        text = b"".join(self._spelt[token] for token in example).decode(errors="replace")
+        read = b"".join(self._spelt[token] for token in example)
+        text = read.decode(errors="replace")
         given: Counter[int] = Counter()
         for rule, options in self._rules:
             found = rule(text, options)
-            if found is not None and found[1].startswith(text[found[0] :]):
-                token = self._spell(found[1][len(text) - found[0] :].encode())
-                if token is not None:
-                    given[token] += 1
+            if found is None:
+                continue
+            answer, written = found[1].encode(), read[len(text[: found[0]].encode()) :]
+            token = self._spell(answer[len(written) :]) if answer.startswith(written) else None
+            if token is not None:
+                given[token] += 1
         return tuple((token, count / given.total()) for token, count in sorted(given.items()))
 
     def _spell(self, rest: bytes) -> int | None:
