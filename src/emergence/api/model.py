@@ -12,6 +12,9 @@ from emergence.core.published import split_revision
 from emergence.core.store import write_bytes
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from emergence.evaluation.requests import Likelihood
     from emergence.text import LanguageTokenizer
 
@@ -39,6 +42,34 @@ class Model:
     def params(self) -> int:
         """Trainable parameters without embeddings and output head."""
         return int(self.network.config.non_embedding_parameters)
+
+    @property
+    def vectors(self) -> npt.NDArray[np.float32]:
+        """The vectors of the tokens it reads, [vocabulary, width]; UserError for a model that has none."""
+        from emergence.models.family import FAMILIES
+
+        name = FAMILIES.load(self.family).embedding if self.family in FAMILIES else None
+        if name is None:
+            able = ", ".join(family for family in FAMILIES if FAMILIES.load(family).embedding)
+            raise UserError(f"{self.name} ({self.family}) has no token vectors here; families that have: {able}")
+        found: npt.NDArray[np.float32] = self.network.get_parameter(name).detach().cpu().numpy()
+        return found
+
+    def nearest(self, word: str, n: int = 10) -> list[tuple[str, float]]:
+        """Return the ``n`` tokens whose vectors lie nearest to that of ``word``, with the cosine, the nearest first.
+
+        Special tokens and the word itself are left out. Raises UserError where the word is not one token.
+        """
+        import numpy as np
+
+        ids = self._ids(word)[1:]
+        if len(ids) != 1:
+            raise UserError(f"{word!r} is {len(ids)} tokens of this model; ask for one that is a single token")
+        unit = self.vectors / np.maximum(np.linalg.norm(self.vectors, axis=1, keepdims=True), 1e-12)
+        cosines = unit @ unit[ids[0]]
+        special = {self.tokenizer.begin_id, self.tokenizer.end_id, self.tokenizer.unknown_id, ids[0]}
+        order = [int(token) for token in np.argsort(-cosines, kind="stable") if int(token) not in special]
+        return [(self.tokenizer.decode([token]), float(cosines[token])) for token in order[:n]]
 
     def generate(
         self,
@@ -93,7 +124,6 @@ class Model:
         in this project's, so that `load` does. Raises UserError for a model that came in Hugging Face's layout, and
         for a folder that holds something already.
         """
-        from emergence.core.store import write_bytes
         from emergence.models.exported import write_exported
         from emergence.models.huggingface import export_network
         from emergence.models.huggingface_layouts import LAYOUTS

@@ -61,16 +61,19 @@ def _exists(path: Path) -> bool:
 
 
 def _with_paths(document: dict[str, Any], base: Path) -> dict[str, Any]:
-    """Return the document with the corpus files and the folders of models seen from ``base``; absolute ones stay as
-    they are."""
+    """Return the document with its paths (corpus files, folders of models and of embeddings) seen from ``base``;
+    absolute ones stay as they are."""
     changed = dict(document)
-    corpus, model = document.get("corpus"), document.get("model")
+    corpus, model, training = (document.get(key) for key in ("corpus", "model", "training"))
     if isinstance(corpus, dict) and isinstance(corpus.get("files"), str | list):
         files = [corpus["files"]] if isinstance(corpus["files"], str) else corpus["files"]
         changed["corpus"] = {**corpus, "files": [str(base / f) if isinstance(f, str) else f for f in files]}
     if isinstance(model, dict) and isinstance(model.get("huggingface"), str | list | dict):
         named = model["huggingface"] if isinstance(model["huggingface"], list) else [model["huggingface"]]
         changed["model"] = {**model, "huggingface": [_with_folder(entry, base) for entry in named]}
+    if isinstance(training, dict) and isinstance(training.get("initialise_embeddings"), str):
+        given = str(base / training["initialise_embeddings"])
+        changed["training"] = {**training, "initialise_embeddings": given}
     return changed
 
 

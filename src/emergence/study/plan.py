@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from emergence.core.errors import UserError
@@ -11,10 +12,11 @@ from emergence.core.processor import mkl_holds_back
 from emergence.core.seeds import derive_seed
 from emergence.core.settings import StudySettings, TrainingSettings
 from emergence.models.family import FAMILIES, ladder
+from emergence.models.vectors import read_vectors
 from emergence.study.machine import machine_bytes, run_bytes, worker_count
 from emergence.study.published import PublishedPlan, plan_published
 from emergence.tasks.catalogue import make_task
-from emergence.tasks.task import Task, TaskContext
+from emergence.tasks.task import GeneratedTask, Task, TaskContext
 from emergence.text import Corpus, Tokenizer, build_tokenizer, read_corpus, split_corpus
 from emergence.training.schedule import BASE_LEARNING_RATE, Schedule, checkpoint_steps
 
@@ -96,6 +98,11 @@ class Plan:
         return {job.name: job.rung.config.to_dict() for job in self.jobs}
 
     @property
+    def sized(self) -> list[Rung]:
+        """The rungs of families that have sizes."""
+        return [rung for rung in self.rungs if FAMILIES.load(rung.family).sized]
+
+    @property
     def tokens(self) -> int:
         """Training tokens of every run."""
         return self.steps * self.batch_rows * self.study.model.context
@@ -148,8 +155,9 @@ def _plan_training(study: StudySettings, training: TrainingSettings, tasks: dict
     rungs = [
         rung
         for family in study.model.family
-        for rung in _rungs(study, training, family, texts.tokenizer.vocabulary_size, tokens, batch_rows * context)
+        for rung in _rungs(study, training, family, tasks, texts.tokenizer, tokens, batch_rows * context)
     ]
+    _check_embeddings(study, texts, rungs)
     sources = _sources(study, tasks)
     return Plan(
         study=study,
@@ -182,14 +190,47 @@ def _check_families(study: StudySettings) -> None:
             )
 
 
+def _check_embeddings(study: StudySettings, texts: Texts, rungs: list[Rung]) -> None:
+    """Raise UserError where the models cannot begin with the token vectors that the study names."""
+    if study.training is None or study.training.initialise_embeddings is None:
+        return
+    folder = Path(study.training.initialise_embeddings)
+    vectors, _ = read_vectors(folder)
+    if Tokenizer.load(folder).identity != texts.tokenizer.identity:
+        raise UserError(
+            f"the vectors in {folder} belong to other tokens than this study has; train them on the same corpus, "
+            "tokenizer and tasks"
+        )
+    for rung in rungs:
+        if FAMILIES.load(rung.family).embedding is None:
+            raise UserError(
+                f"the family {rung.family} has no token vectors to begin with; leave initialise_embeddings out"
+            )
+        if rung.config.width != vectors.shape[1]:
+            raise UserError(
+                f"{rung.name} ({rung.family}) is {rung.config.width} wide, but the vectors in {folder} are "
+                f"{vectors.shape[1]}; choose a ladder of that width (vary: depth keeps one) or train other vectors"
+            )
+
+
 def _rungs(
-    study: StudySettings, training: TrainingSettings, family: str, vocabulary: int, tokens: int, batch_tokens: int
+    study: StudySettings,
+    training: TrainingSettings,
+    family: str,
+    tasks: dict[str, Task],
+    tokenizer: Tokenizer,
+    tokens: int,
+    batch_tokens: int,
 ) -> list[Rung]:
-    """Return the ladder of one family."""
+    """Return the ladder of one family, told of the tokens and the tasks where it asks for them."""
     dial, context = study.model.ladder, study.model.context
     assert dial is not None
     prefix = f"{family}-" if len(study.model.family) > 1 else ""
-    configs = ladder(family, dial.sizes(), vocabulary=vocabulary, context=context, vary=dial.vary)
+    configs = ladder(family, dial.sizes(), vocabulary=tokenizer.vocabulary_size, context=context, vary=dial.vary)
+    informed = FAMILIES.load(family).informed
+    if informed is not None:
+        options = {name: task.options.model_dump() for name, task in tasks.items() if isinstance(task, GeneratedTask)}
+        configs = [informed(config, tokenizer.spellings(), options) for config in configs]
     return [
         Rung(
             name=f"{prefix}R{index:02d}",

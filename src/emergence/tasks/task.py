@@ -207,6 +207,11 @@ class GeneratedTask(ABC):
         """Return up to ``n`` worked examples of one split."""
         return self.write(self.latents(rng, n, split, distinct=distinct))
 
+    def lessons(self, rng: np.random.Generator, n: int, split: Split) -> list[Example]:
+        """Return what up to ``n`` examples of the rows to be trained on are: worked examples, unless overridden. One
+        without a prompt is text that is learnt whole."""
+        return self.examples(rng, n, split)
+
     def questions(self, context: TaskContext, n: int, shots: int) -> list[Question]:
         """Return up to ``n`` distinct test questions; the worked examples before each come from the training split."""
         tests = self.examples(stream(context.seed, "test", self.name), n, "test", distinct=True)
