@@ -57,3 +57,4 @@ NEXT_TOKEN = NextToken()
 
 OBJECTIVES: Catalogue[Objective] = Catalogue("objective")
 OBJECTIVES.add("next_token", "emergence.training.objectives:NEXT_TOKEN", "predict the next token")
+OBJECTIVES.add("pairs", "emergence.training.pairs:PAIRS", "read prompts and predict targets, or hidden spans of text")
