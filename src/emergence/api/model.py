@@ -63,7 +63,9 @@ class Model:
         settings = SamplingSettings(max_tokens=max_tokens, temperature=temperature, top_k=top_k, top_p=top_p)
         reader = READERS[self.network.reads]
         if beams != 1 and reader.search is None:
-            raise UserError(f"{self.name} ({self.family}) writes without beams; encoder-decoder models search with them")
+            raise UserError(
+                f"{self.name} ({self.family}) writes without beams; encoder-decoder models search with them"
+            )
         if self.network.reads != "causal":
             if temperature:
                 raise UserError(f"{self.name} ({self.family}) writes its most probable answer; leave temperature at 0")

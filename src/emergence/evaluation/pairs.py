@@ -79,6 +79,7 @@ def target_likelihoods(network: EncoderDecoder, pairs: Sequence[tuple[Ids, Ids]]
     return [likelihood for likelihood in found if likelihood is not None]
 
 
+@torch.inference_mode()
 def write_targets(
     network: EncoderDecoder, prompts: Sequence[Ids], limits: Sequence[int], *, end_id: int
 ) -> list[list[int]]:
@@ -107,6 +108,7 @@ def write_targets(
     return written
 
 
+@torch.inference_mode()
 def search_targets(
     network: EncoderDecoder, prompts: Sequence[Ids], limits: Sequence[int], *, beams: int, end_id: int
 ) -> list[list[int]]:
@@ -132,7 +134,6 @@ def search_targets(
     return written
 
 
-@torch.inference_mode()
 def _begin(
     network: EncoderDecoder, prompts: Sequence[Ids], limits: Sequence[int], beams: int
 ) -> Iterator[tuple[list[int], Any, Any]]:

@@ -136,7 +136,9 @@ def rotate_heads(qkv: torch.Tensor, turn: torch.Tensor, heads: int) -> torch.Ten
 class _WholeAttention(Function):
     @staticmethod
     def forward(ctx: Any, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, future: torch.Tensor) -> torch.Tensor:
-        scores = torch.baddbmm(future.expand(len(q), q.shape[1], k.shape[1]), q, k.transpose(1, 2), alpha=1 / math.sqrt(q.shape[-1]))
+        scores = torch.baddbmm(
+            future.expand(len(q), q.shape[1], k.shape[1]), q, k.transpose(1, 2), alpha=1 / math.sqrt(q.shape[-1])
+        )
         weights = scores.softmax(dim=-1)
         ctx.save_for_backward(q, k, v, weights)
         return torch.bmm(weights, v)

@@ -211,7 +211,8 @@ class Seq2SeqNetwork(nn.Module):
         for block in self.encoder:
             x = block(x, hidden)
         encoded = self.encoder_norm(x)
-        return Memory(tuple(block.reading.remember(encoded) for block in self.decoder), hidden)
+        blocks = [block for block in self.decoder if isinstance(block, DecoderBlock)]
+        return Memory(tuple(block.reading.remember(encoded) for block in blocks), hidden)
 
     def decode(self, ids_BT: torch.Tensor, memory: Memory, cache: KeyValueCache | None = None) -> torch.Tensor:
         """Return the logits [B, T, V] of what follows each token of targets that begin with `start_id`; with a cache
@@ -222,7 +223,7 @@ class Seq2SeqNetwork(nn.Module):
     def _decode(self, ids_BT: torch.Tensor, memory: Memory, cache: KeyValueCache | None) -> torch.Tensor:
         T = ids_BT.shape[1]
         where = cache.positions(T) if cache is not None else slice(T)
-        x = self.embedding(ids_BT) * math.sqrt(self.config.width) + self.position[where]
+        x: torch.Tensor = self.embedding(ids_BT) * math.sqrt(self.config.width) + self.position[where]
         for block in self.decoder:
             x = block(x, self.future[:T, :T], memory, cache)
         if cache is not None:

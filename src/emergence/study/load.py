@@ -27,7 +27,7 @@ def built_in_studies() -> dict[str, str]:
 def load_study(name: str, assignments: Iterable[str] = ()) -> StudySettings:
     """Return the validated settings of a study file or a built-in study.
 
-    Paths in ``corpus.files`` of a file are relative to the file; those given by ``--set`` to the current folder. Raises
+    Paths in ``corpus.files``, and the ``file`` of a task, are relative to the file; those given by ``--set`` to the current folder. Raises
     UserError for anything wrong, naming file and line.
     """
     assignments = list(assignments)
@@ -59,9 +59,21 @@ def _exists(path: Path) -> bool:
 
 
 def _with_paths(document: dict[str, Any], base: Path) -> dict[str, Any]:
-    """Return the document with the corpus files seen from ``base``; absolute ones stay as they are."""
-    corpus = document.get("corpus")
-    if not isinstance(corpus, dict) or not isinstance(corpus.get("files"), str | list):
-        return document
-    files = [corpus["files"]] if isinstance(corpus["files"], str) else corpus["files"]
-    return {**document, "corpus": {**corpus, "files": [str(base / f) if isinstance(f, str) else f for f in files]}}
+    """Return the document with the files of the corpus and of tasks seen from ``base``; absolute ones stay as they
+    are."""
+    corpus, tasks = document.get("corpus"), document.get("tasks")
+    if isinstance(corpus, dict) and isinstance(corpus.get("files"), str | list):
+        files = [corpus["files"]] if isinstance(corpus["files"], str) else corpus["files"]
+        seen = [str(base / f) if isinstance(f, str) else f for f in files]
+        document = {**document, "corpus": {**corpus, "files": seen}}
+    if isinstance(tasks, list):
+        own = [
+            {**task, "file": str(base / task["file"])} if isinstance(task, dict) and _names_file(task) else task
+            for task in tasks
+        ]
+        document = {**document, "tasks": own}
+    return document
+
+
+def _names_file(task: dict[str, Any]) -> bool:
+    return isinstance(task.get("file"), str) and bool(task["file"])

@@ -20,7 +20,9 @@ TASKS.add(
 TASKS.add("reversal", "emergence.tasks.reversal:Reversal", "write a random string backwards")
 TASKS.add("text", "emergence.tasks.text:Text", "continue the corpus: next-token accuracy, loss, bits per byte, samples")
 TASKS.add(
-    "translation", "emergence.tasks.translation:Translation", "English into Chinese, from a file of pairs: BLEU and chrF"
+    "translation",
+    "emergence.tasks.translation:Translation",
+    "English into Chinese, from a file of pairs: BLEU and chrF",
 )
 
 

@@ -81,7 +81,7 @@ def pair_up(
     inputs, following, mask = (np.ascontiguousarray(part.numpy()) for part in (inputs_BC, targets_BC, mask_BC))
     texts = mask.all(axis=1)
     generator = noise() if texts.any() else torch.Generator()
-    cut = torch.rand(len(inputs), generator=generator).numpy() < CUT
+    cut = (torch.rand(len(inputs), generator=generator) < CUT).tolist()
     sources: list[Ids] = []
     targets: list[Ids] = []
     of_row: list[int] = []
