@@ -27,8 +27,8 @@ def built_in_studies() -> dict[str, str]:
 def load_study(name: str, assignments: Iterable[str] = ()) -> StudySettings:
     """Return the validated settings of a study file or a built-in study.
 
-    Paths in ``corpus.files``, and the ``file`` of a task, are relative to the file; those given by ``--set`` to the current folder. Raises
-    UserError for anything wrong, naming file and line.
+    Paths in ``corpus.files``, and the ``file`` of a task, are relative to the file that names them; those given by
+    ``--set`` to the current folder. Raises UserError for anything wrong, naming file and line.
     """
     assignments = list(assignments)
     studies = built_in_studies()

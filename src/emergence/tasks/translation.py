@@ -4,8 +4,8 @@ Metrics, all on the same greedy answers:
 
 * ``exact_match`` (headline): 1 where the answer is one of the translations that the file has of the sentence.
 * ``target_logprob``, ``target_prob`` (smooth): those of the one translation that is the target, as in every task.
-* ``bleu`` (Papineni et al. 2002, doi 10.3115/1073083.1073135) and ``chrf`` (Popović 2015, doi 10.18653/v1/W15-3049), from
-  0 to 100: of all answers of a model together, as people quote them, against all translations that the file has.
+* ``bleu`` (Papineni et al. 2002, doi 10.3115/1073083.1073135) and ``chrf`` (Popović 2015, doi 10.18653/v1/W15-3049),
+  from 0 to 100: of all answers of a model together, as people quote them, against all translations that the file has.
 * ``sentence_bleu``, ``sentence_chrf``: the same of every single answer, and their mean. BLEU is smoothed and takes no
   longer n-grams than a sentence has (Chen and Cherry 2014, doi 10.3115/v1/W14-3346).
 
@@ -54,7 +54,7 @@ class Translation(GeneratedTask):
     """``I won!→`` wants ``我赢了。``.
 
     The split is decided by a hash of the English sentence, whatever its case and punctuation. Pairs that have either
-    side in common are on one side of the split, all of them: no sentence of a test, nor its translation, was trained on.
+    side in common are on one side of the split: no sentence of a test, nor its translation, was trained on.
     """
 
     name = "translation"

@@ -79,8 +79,8 @@ def pair_up(
 ) -> Pairs:
     """Return the pairs of some rows; ``mask`` says which tokens of ``targets`` are supervised."""
     inputs, following, mask = (np.ascontiguousarray(part.numpy()) for part in (inputs_BC, targets_BC, mask_BC))
-    texts = mask.all(axis=1)
-    generator = noise() if texts.any() else torch.Generator()
+    texts: list[bool] = mask.all(axis=1).tolist()
+    generator = noise() if any(texts) else torch.Generator()
     cut = (torch.rand(len(inputs), generator=generator) < CUT).tolist()
     sources: list[Ids] = []
     targets: list[Ids] = []
