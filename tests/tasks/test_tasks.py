@@ -25,6 +25,8 @@ GENERATED: list[tuple[str, dict[str, Any]]] = [
     ("recall", {"pairs": 8}),
     ("copy", {"length": 3, "letters": 10}),
     ("copy", {"length": 12}),
+    ("reversal", {"length": 3, "letters": 10}),
+    ("reversal", {"length": 12}),
 ]
 
 
@@ -46,6 +48,8 @@ def answer(name: str, options: dict[str, Any], prompt: str) -> str:
     if name == "recall":
         pairs, asked = prompt.split("?")
         return pairs[pairs.index(asked[0]) + 1]
+    if name == "reversal":
+        return "".join(reversed(prompt.rstrip("<")))
     return prompt.rstrip("|")
 
 

@@ -79,7 +79,7 @@ def pair_up(
 ) -> Pairs:
     """Return the pairs of some rows; ``mask`` says which tokens of ``targets`` are supervised."""
     inputs, following, mask = (np.ascontiguousarray(part.numpy()) for part in (inputs_BC, targets_BC, mask_BC))
-    texts: list[bool] = mask.all(axis=1).tolist()
+    texts = [bool(row.all()) for row in mask]
     generator = noise() if any(texts) else torch.Generator()
     cut = (torch.rand(len(inputs), generator=generator) < CUT).tolist()
     sources: list[Ids] = []
