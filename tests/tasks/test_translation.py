@@ -36,7 +36,7 @@ def invented(n: int = 400) -> list[tuple[str, str]]:
         english, chinese = " ".join(WORDS[w] for w in words), "".join(HAN[w] for w in words)
         pairs.append((english, chinese))
         if i % 3 == 0:
-            pairs.append((english + ".", chinese[::-1]))
+            pairs.append((english + ".", chinese[::-1] + "呢"))
     return pairs
 
 
@@ -116,6 +116,10 @@ def test_questions_end_and_come_once_a_group(file: Path) -> None:
         assert q.target_ids[-1] == tokenizer.end_id
         assert tokenizer.unknown_id not in (*q.prompt_ids, *q.target_ids)
         assert tokenizer.decode(q.prompt_ids) == q.prompt
+    longest = max(len(q.target_ids) for q in questions)
+    assert {q.answer_length for q in questions} == {longest} != {len(q.target_ids) for q in questions}
+    tight = task.questions(TaskContext(tokenizer, 28, seed=1), 500, 0)
+    assert all(len(q.target_ids) <= q.answer_length <= 28 - len(q.prompt_ids) for q in tight)
 
 
 def test_scores_are_those_of_sacrebleu(tmp_path: Path) -> None:

@@ -104,7 +104,8 @@ class Seq2SeqConfig:
 
         The decoder reads ``predicted`` of them; where that is all of them (the default) they are text, of which
         `predicted_of_text` are predicted. Where a row of training data holds several pairs, their attention is counted
-        as that of one pair as long as the row.
+        as that of one pair as long as the row; where a batch has rows of text beside them, the head is counted at every
+        token of the text. Both count too much rather than too little.
         """
         whole = predicted is None or predicted >= tokens
         share = self.predicted_of_text / self.context if whole else predicted / tokens  # type: ignore[operator]

@@ -19,6 +19,7 @@ import functools
 import hashlib
 import math
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -103,9 +104,15 @@ class Translation(GeneratedTask):
         return [Example(self._pairs[i][0] + ARROW, self._pairs[i][1]) for i in latents[:, 0].tolist()]
 
     def questions(self, context: TaskContext, n: int, shots: int) -> list[Question]:
-        """Return up to ``n`` test questions, one of each group of pairs with a side in common."""
+        """Return up to ``n`` test questions, one of each group of pairs with a side in common.
+
+        An answer may be as long as the longest target of them all, as far as the context reaches: how long its own
+        target is must not be given away.
+        """
         _metrics()  # fails before anything is spent
-        return super().questions(context, n, shots)
+        asked = super().questions(context, n, shots)
+        longest = max(q.answer_length for q in asked)
+        return [replace(q, answer_length=min(longest, context.context - len(q.prompt_ids))) for q in asked]
 
     def score(
         self, question: Question, output: str | None, logprobs: Sequence[float], hits: Sequence[bool]
