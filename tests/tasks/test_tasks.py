@@ -34,6 +34,8 @@ GENERATED: list[tuple[str, dict[str, Any]]] = [
     ("sentiment", {"clauses": 2, "language": "zh"}),
     ("analogy", {}),
     ("analogy", {"stems": 19, "endings": 21}),
+    ("reversal", {"length": 3, "letters": 10}),
+    ("reversal", {"length": 12}),
 ]
 
 
@@ -61,6 +63,8 @@ def answer(name: str, options: dict[str, Any], prompt: str) -> str:
         letters = [unicodedata.normalize("NFD", word) for word in re.findall("[가-힣]", prompt)]
         stem, ending = (min(column, key=column.count) for column in (list(c) for c in zip(*letters, strict=True)))
         return unicodedata.normalize("NFC", stem + ending)
+    if name == "reversal":
+        return "".join(reversed(prompt.rstrip("<")))
     return prompt.rstrip("|")
 
 

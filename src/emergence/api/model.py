@@ -80,10 +80,13 @@ class Model:
         top_k: int | None = None,
         top_p: float | None = None,
         seed: int = 0,
+        beams: int = 1,
     ) -> str:
         """Return the continuation of ``prompt``, greedy unless ``temperature`` is above 0, up to the end token.
 
-        Raises UserError for settings that cannot be, and for sampling from a model that does not write token by token.
+        An encoder-decoder model can search with several ``beams`` for the most probable one. Raises UserError for
+        settings that cannot be, for sampling from a model that is only asked for its most probable answer, and for
+        beams of one that has no such search.
         """
         import torch
 
@@ -91,11 +94,19 @@ class Model:
         from emergence.generation import SamplingSettings, generate
 
         settings = SamplingSettings(max_tokens=max_tokens, temperature=temperature, top_k=top_k, top_p=top_p)
+        reader = READERS[self.network.reads]
+        if beams != 1 and reader.search is None:
+            raise UserError(
+                f"{self.name} ({self.family}) writes without beams; encoder-decoder models search with them"
+            )
         if self.network.reads != "causal":
             if temperature:
                 raise UserError(f"{self.name} ({self.family}) writes its most probable answer; leave temperature at 0")
-            write, end = READERS[self.network.reads].write, self.tokenizer.separator_id
-            return self.tokenizer.decode(write(self.network, [self._ids(prompt)], [max_tokens], end_id=end)[0])
+            ask: dict[str, Any] = {"end_id": self.tokenizer.separator_id}
+            write = reader.write
+            if beams != 1 and reader.search is not None:
+                write, ask["beams"] = reader.search, beams
+            return self.tokenizer.decode(write(self.network, [self._ids(prompt)], [max_tokens], **ask)[0])
         generator = torch.Generator().manual_seed(seed)
         end = self.tokenizer.end_id
         ids = generate(self.network, [self._ids(prompt)], settings, end_id=end, generator=generator)[0]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from emergence.evaluation.likelihood import log_likelihoods
+from emergence.evaluation.pairs import search_targets, target_likelihoods, write_targets
 from emergence.evaluation.requests import Answer, Continuation, GenerateRequest, Likelihood, Request, ScoreRequest
 from emergence.generation import decode, most_probable
 from emergence.models.family import LanguageModel, Reads
@@ -27,11 +29,13 @@ class Reader:
     ``score(network, pairs)`` returns the likelihood of the target of every (prompt, target). ``write(network, prompts,
     limits, end_id=...)`` returns the most probable answer to every prompt, of at most so many tokens, without the end.
     ``room(context, answer)`` is the longest prompt that fits into a context together with an answer, in tokens.
+    ``search``, where there is one, does the same with the keyword ``beams``.
     """
 
-    score: Callable[[LanguageModel, Sequence[tuple[Ids, Ids]]], list[Likelihood]]
+    score: Callable[[Any, Sequence[tuple[Ids, Ids]]], list[Likelihood]]
     write: Callable[..., list[list[int]]]
     room: Callable[[int, int], int] = _causal_room
+    search: Callable[..., list[list[int]]] | None = None
 
 
 def _write_causally(
@@ -40,7 +44,10 @@ def _write_causally(
     return decode(network, prompts, limits, most_probable, end_id=end_id)
 
 
-READERS: dict[Reads, Reader] = {"causal": Reader(log_likelihoods, _write_causally)}
+READERS: dict[Reads, Reader] = {
+    "causal": Reader(log_likelihoods, _write_causally),
+    "pairs": Reader(target_likelihoods, write_targets, search_targets),
+}
 
 
 def answer(network: LanguageModel, requests: Sequence[Request], *, end_id: int) -> list[Answer]:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["FAMILIES", "Cache", "Family", "LanguageModel", "ModelConfig", "Reads", "Vary", "build_network"]
 
 Vary = Literal["both", "width", "depth"]
-Reads = Literal["causal"]  # how a network has to be asked
+Reads = Literal["causal", "pairs"]  # how a network has to be asked
 
 
 class ModelConfig(Protocol):
@@ -145,6 +145,9 @@ FAMILIES: Catalogue[Family] = Catalogue("family")
 FAMILIES.add("gpt", "emergence.models.gpt:GPT", "decoder-only Transformer with the weights of LlamaForCausalLM")
 FAMILIES.add("gpt2", "emergence.models.gpt2:GPT2", "GPT-2's decoder: learned positions, LayerNorm, GELU, tied output")
 FAMILIES.add("lstm", "emergence.models.lstm:LSTM", "stacked long short-term memory with a tied output")
+FAMILIES.add(
+    "seq2seq", "emergence.models.seq2seq:SEQ2SEQ", "encoder-decoder Transformer, trained on pairs or on hidden spans"
+)
 FAMILIES.add("mamba", "emergence.models.mamba:MAMBA", "selective state-space layers, a recurrence linear in time")
 FAMILIES.add("rules", "emergence.models.rules:RULES", "exact rules for the generated tasks: what needs no learning")
 FAMILIES.add("word2vec", "emergence.models.word2vec:WORD2VEC", "word vectors by skip-gram with negative sampling")

@@ -36,15 +36,18 @@ class Texts:
     training: tuple[str, ...] = ()
     validation: tuple[str, ...] = ()
     corpus: Corpus | None = None
+    files: tuple[str, ...] = ()  # hashes of what the tasks read
 
     @property
     def identity(self) -> str:
-        """Hash of the tokenizer and of every document: what the models of a study have read."""
+        """Hash of the tokenizer, of every document and of the tasks' files: what the models of a study have read."""
         digest = hashlib.sha256(self.tokenizer.identity.encode())
         for part in (self.training, self.validation):
             digest.update(str(len(part)).encode())
             for document in part:
                 digest.update(hashlib.sha256(document.encode()).digest())
+        for file in self.files:
+            digest.update(file.encode())
         return digest.hexdigest()
 
 
@@ -258,10 +261,11 @@ def worth_stacking(config: Any, batch_tokens: int) -> bool:
 def _texts(study: StudySettings, tasks: dict[str, Task]) -> Texts:
     """Read and split the corpus, and build the tokenizer on its training part and on what the tasks write."""
     alphabet = "".join(sorted({character for task in tasks.values() for character in task.alphabet}))
+    files = tuple(task.data for task in tasks.values() if isinstance(task, GeneratedTask) and task.data)
     if study.corpus is None:
         from emergence.core.settings import TokenizerSettings
 
-        return Texts(build_tokenizer(TokenizerSettings(kind="char"), [], alphabet))
+        return Texts(build_tokenizer(TokenizerSettings(kind="char"), [], alphabet), files=files)
     if not study.corpus.files:
         raise UserError(
             f"study {study.name} needs texts: add corpus.files, for example --set corpus.files=my-texts/*.txt"
@@ -273,7 +277,7 @@ def _texts(study: StudySettings, tasks: dict[str, Task]) -> Texts:
     tokenizer = build_tokenizer(study.corpus.tokenizer, everything, alphabet)
     for name, part in (("training", training), ("validation", validation)):
         _check_length(part, tokenizer, study.model.context, name)
-    return Texts(tokenizer, tuple(training), tuple(validation), corpus)
+    return Texts(tokenizer, tuple(training), tuple(validation), corpus, files)
 
 
 def _check_length(documents: list[str], tokenizer: Tokenizer, context: int, name: str) -> None:

@@ -51,7 +51,8 @@ def prepare(plan: Plan, folder: StudyFolder) -> None:
                 rows=rows,
                 context=context,
                 rng=stream(plan.study.seed, name, split),
-                identity={"options": task.options.model_dump(), "seed": plan.study.seed},
+                identity={"options": task.options.model_dump(), "seed": plan.study.seed}
+                | ({"data": task.data} if task.data else {}),
             )
     folder.record_files(data)
 

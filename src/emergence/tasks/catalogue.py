@@ -19,7 +19,13 @@ TASKS.add(
     "recall", "emergence.tasks.recall:Recall", "say which value stood beside a key: the answer is only in the prompt"
 )
 TASKS.add("sentiment", "emergence.tasks.sentiment:Sentiment", "praise or blame, with negations and intensifiers")
+TASKS.add("reversal", "emergence.tasks.reversal:Reversal", "write a random string backwards")
 TASKS.add("text", "emergence.tasks.text:Text", "continue the corpus: next-token accuracy, loss, bits per byte, samples")
+TASKS.add(
+    "translation",
+    "emergence.tasks.translation:Translation",
+    "English into Chinese, from a file of pairs: BLEU and chrF",
+)
 
 
 def make_task(name: str, options: dict[str, Any]) -> Task:
