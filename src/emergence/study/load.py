@@ -30,8 +30,8 @@ def load_study(name: str, assignments: Iterable[str] = ()) -> StudySettings:
     """Return the validated settings of a study file or a built-in study.
 
     Paths in ``corpus.files``, folders in ``model.huggingface`` and the ``file`` of a task are relative to the file that
-    names them; those given by
-    ``--set`` to the current folder. Raises UserError for anything wrong, naming file and line.
+    names them; those given by ``--set`` to the current folder. Raises UserError for anything wrong, naming file and
+    line.
     """
     assignments = list(assignments)
     studies = built_in_studies()
