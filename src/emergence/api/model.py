@@ -50,6 +50,8 @@ class Model:
     ) -> str:
         """Return the continuation of ``prompt``, greedy unless ``temperature`` is above 0, up to the end token.
 
+        A masked model (``bert``) fills ``max_tokens`` masks after the prompt, the most certain first.
+
         Raises UserError for settings that cannot be, and for sampling from a model that does not write token by token.
         """
         import torch
@@ -69,12 +71,17 @@ class Model:
         return self.tokenizer.decode(ids)
 
     def loglikelihood(self, prompt: str, target: str) -> Likelihood:
-        """Return the natural-log probability of each token of ``target`` after ``prompt``; ``.total`` sums them."""
+        """Return the natural-log probability of each token of ``target`` after ``prompt``; ``.total`` sums them.
+
+        A masked model (``bert``) says how probable each token is given the prompt and all others of the target: a
+        pseudo-log-likelihood (`evaluation.masked`).
+        """
         from emergence.evaluation.engine import READERS
 
         if not target:
             raise UserError("the target is empty; give the text whose probability you ask for")
-        return READERS[self.network.reads].score(self.network, [(self._ids(prompt), self._ids(target)[1:])])[0]
+        pair, end = (self._ids(prompt), self._ids(target)[1:]), self.tokenizer.separator_id
+        return READERS[self.network.reads].score(self.network, [pair], end_id=end)[0]
 
     def _ids(self, prompt: str) -> list[int]:
         """Return the prompt's tokens after the token that every document starts with."""
@@ -101,7 +108,7 @@ def load(
     path: str | Path, step: int | None = None, *, revision: str | None = None, allow_pickle: bool = False
 ) -> Model:
     """Return the model of a run's folder (``runs/NAME/models/R05-s0``), at its last checkpoint or at ``step``; or a
-    causal model in Hugging Face's layout, a folder or a name on the hub, there at ``revision``.
+    causal or masked model in Hugging Face's layout, a folder or a name on the hub, there at ``revision``.
 
     Of Hugging Face's layouts only safetensors are read, unless ``allow_pickle`` lets tensors be read from pickle files
     too, and no code that comes with a model is run. Raises UserError when there is no model, or no sound checkpoint of

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from emergence.evaluation.likelihood import log_likelihoods
+from emergence.evaluation.masked import fill_masks, pseudo_log_likelihoods
 from emergence.evaluation.requests import Answer, Continuation, GenerateRequest, Likelihood, Request, ScoreRequest
 from emergence.generation import decode, most_probable
 from emergence.models.family import LanguageModel, Reads
@@ -19,12 +20,17 @@ Ids = Sequence[int]
 class Reader:
     """How networks of one kind are asked.
 
-    ``score(network, pairs)`` returns the likelihood of the target of every (prompt, target). ``write(network, prompts,
-    limits, end_id=...)`` returns the most probable answer to every prompt, of at most so many tokens, without the end.
+    ``score(network, pairs, end_id=...)`` returns the likelihood of the target of every (prompt, target).
+    ``write(network, prompts, limits, end_id=...)`` returns the most probable answer to every prompt, of at most so many
+    tokens, without the end. A text ends at ``end_id``.
     """
 
-    score: Callable[[LanguageModel, Sequence[tuple[Ids, Ids]]], list[Likelihood]]
+    score: Callable[..., list[Likelihood]]
     write: Callable[..., list[list[int]]]
+
+
+def _score_causally(network: LanguageModel, pairs: Sequence[tuple[Ids, Ids]], *, end_id: int) -> list[Likelihood]:
+    return log_likelihoods(network, pairs)
 
 
 def _write_causally(
@@ -33,7 +39,10 @@ def _write_causally(
     return decode(network, prompts, limits, most_probable, end_id=end_id)
 
 
-READERS: dict[Reads, Reader] = {"causal": Reader(log_likelihoods, _write_causally)}
+READERS: dict[Reads, Reader] = {
+    "causal": Reader(_score_causally, _write_causally),
+    "masked": Reader(pseudo_log_likelihoods, fill_masks),
+}
 
 
 def answer(network: LanguageModel, requests: Sequence[Request], *, end_id: int) -> list[Answer]:
@@ -46,7 +55,7 @@ def answer(network: LanguageModel, requests: Sequence[Request], *, end_id: int) 
     unique = list(dict.fromkeys(requests))
     scored = [request for request in unique if isinstance(request, ScoreRequest)]
     reader = READERS[network.reads]
-    found = reader.score(network, [(request.prompt, request.target) for request in scored])
+    found = reader.score(network, [(request.prompt, request.target) for request in scored], end_id=end_id)
     answers.update(zip(scored, found, strict=True))
     asked = [request for request in unique if isinstance(request, GenerateRequest)]
     prompts, limits = [request.prompt for request in asked], [request.max_tokens for request in asked]

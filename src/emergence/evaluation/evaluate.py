@@ -44,8 +44,9 @@ def evaluate(
     All tasks are asked at once. Targets are scored by teacher forcing; answers are decoded greedily where the task
     judges them, and sampled (seeded) where it only shows them. ``ask`` answers the requests; it may know some already.
     """
-    requests = [request for task, questions in asked for q in questions for request in _requests(network, task, q)]
-    answers = iter(ask(network, requests, end_id=tokenizer.separator_id))
+    end = tokenizer.separator_id
+    requests = [r for task, questions in asked for q in questions for r in _requests(network, task, q, end)]
+    answers = iter(ask(network, requests, end_id=end))
     frames = []
     for task, questions in asked:
         rows = [
@@ -56,11 +57,15 @@ def evaluate(
     return frames
 
 
-def _requests(network: LanguageModel, task: Task, question: Question) -> list[Request]:
-    """Return what is asked of the model: the target's probability, and an answer unless that is to be sampled."""
+def _requests(network: LanguageModel, task: Task, question: Question, end_id: int) -> list[Request]:
+    """Return what is asked of the model: the target's probability, and an answer unless that is to be sampled.
+
+    A masked model is told how long an answer is: the end is none of the places that it fills.
+    """
     asked: list[Request] = [ScoreRequest(question.prompt_ids, question.target_ids)]
     if question.answer_length and not _sampled(network, task):
-        asked.append(GenerateRequest(question.prompt_ids, question.answer_length))
+        told = network.reads == "masked" and question.target_ids[-1] == end_id and question.answer_length > 1
+        asked.append(GenerateRequest(question.prompt_ids, question.answer_length - told))
     return asked
 
 
@@ -79,7 +84,7 @@ def _record(
     seed: int,
 ) -> dict[str, Any]:
     """Take the answers to one question and score them."""
-    found = [next(answers) for _ in _requests(network, task, question)]
+    found = [next(answers) for _ in _requests(network, task, question, tokenizer.separator_id)]
     (likelihood,) = (one for one in found if isinstance(one, Likelihood))
     written = [one.ids for one in found if isinstance(one, Continuation)]
     if question.answer_length and _sampled(network, task):

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["FAMILIES", "Cache", "Family", "LanguageModel", "ModelConfig", "Reads", "Vary", "build_network"]
 
 Vary = Literal["both", "width", "depth"]
-Reads = Literal["causal"]  # how a network has to be asked
+Reads = Literal["causal", "masked"]  # how a network has to be asked
 
 
 class ModelConfig(Protocol):
@@ -119,7 +119,8 @@ class Family:
 
     A ``stackable`` network also takes the parameters and the token ids of S replicas (`training/stack.py`). ``learner``
     and ``objective`` are names in `training.learners` and `training.objectives`. ``training_passes`` is what a training
-    token costs, in forward passes. A family that cannot read every text names the ``tasks`` it can do.
+    token costs, in forward passes, and ``predicted_share`` at how many of the supervised positions of a text it is
+    predicted from. A family that cannot read every text names the ``tasks`` it can do.
     """
 
     name: str
@@ -130,6 +131,7 @@ class Family:
     learner: str = "gradient"
     objective: str = "next_token"
     training_passes: float = 3.0  # a backward pass costs twice a forward one
+    predicted_share: float = 1.0
     tasks: tuple[str, ...] | None = None
 
 
@@ -138,6 +140,7 @@ FAMILIES.add("gpt", "emergence.models.gpt:GPT", "decoder-only Transformer with t
 FAMILIES.add("gpt2", "emergence.models.gpt2:GPT2", "GPT-2's decoder: learned positions, LayerNorm, GELU, tied output")
 FAMILIES.add("lstm", "emergence.models.lstm:LSTM", "stacked long short-term memory with a tied output")
 FAMILIES.add("mamba", "emergence.models.mamba:MAMBA", "selective state-space layers, a recurrence linear in time")
+FAMILIES.add("bert", "emergence.models.bert:BERT", "bidirectional encoder with the weights of BertForMaskedLM")
 
 
 def build_network(family: str, config: ModelConfig, generator: torch.Generator) -> Any:

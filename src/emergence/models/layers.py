@@ -23,6 +23,7 @@ __all__ = [
     "WHOLE_ATTENTION",
     "causal_attention",
     "embed",
+    "full_attention",
     "pick",
     "rms_normalise",
     "rotate_heads",
@@ -161,5 +162,17 @@ def causal_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, future: 
         return F.scaled_dot_product_attention(q, k, v, is_causal=True)
     mixed: torch.Tensor = _WholeAttention.apply(  # type: ignore[no-untyped-call]
         q.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1), future
+    )
+    return mixed.view_as(q)
+
+
+def full_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
+    """Mix values over all positions: [B, H, T, K] from queries, keys and values of that shape."""
+    T = q.shape[-2]
+    if T > WHOLE_ATTENTION or q.device.type != "cpu":
+        return F.scaled_dot_product_attention(q, k, v)
+    nothing = q.new_zeros(1, 1).expand(T, T)
+    mixed: torch.Tensor = _WholeAttention.apply(  # type: ignore[no-untyped-call]
+        q.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1), nothing
     )
     return mixed.view_as(q)

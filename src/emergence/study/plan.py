@@ -172,15 +172,16 @@ def _rungs(study: StudySettings, family: str, vocabulary: int, tokens: int, batc
     """Return the ladder of one family."""
     dial, context = study.model.ladder, study.model.context
     prefix = f"{family}-" if len(study.model.family) > 1 else ""
+    own = FAMILIES.load(family)
     configs = ladder(family, dial.sizes(), vocabulary=vocabulary, context=context, vary=dial.vary)
     return [
         Rung(
             name=f"{prefix}R{index:02d}",
             family=family,
             config=config,
-            flops=FAMILIES.load(family).training_passes * config.forward_flops(tokens, context),
+            flops=own.training_passes * config.forward_flops(tokens, context, own.predicted_share * tokens),
             memory=_run_bytes(config, batch_tokens, branches=bool(study.training.budgets)),
-            stacked=FAMILIES.load(family).stackable and _worth_stacking(config, batch_tokens),
+            stacked=own.stackable and _worth_stacking(config, batch_tokens),
         )
         for index, config in enumerate(configs)
     ]

@@ -57,3 +57,4 @@ NEXT_TOKEN = NextToken()
 
 OBJECTIVES: Catalogue[Objective] = Catalogue("objective")
 OBJECTIVES.add("next_token", "emergence.training.objectives:NEXT_TOKEN", "predict the next token")
+OBJECTIVES.add("masked_token", "emergence.training.masked:MASKED_TOKEN", "say what hidden tokens were")
