@@ -37,12 +37,12 @@ class Block(nn.Module):
         self.down = Affine(F, D)
         self.feed_forward_norm = nn.LayerNorm(D, eps=config.norm_epsilon)
 
-    def forward(self, x: torch.Tensor) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, hidden: torch.Tensor | None) -> torch.Tensor:
         """Mix values over all positions of x [B, T, D], then apply the feed-forward with the exact GELU."""
         B, T, D = x.shape
         qkv = self.qkv(x).view(B, T, 3, self.heads, D // self.heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4).contiguous()
-        x = self.attention_norm(x + self.out(full_attention(q, k, v).transpose(1, 2).reshape(B, T, D)))
+        x = self.attention_norm(x + self.out(full_attention(q, k, v, hidden).transpose(1, 2).reshape(B, T, D)))
         out: torch.Tensor = self.feed_forward_norm(x + self.down(F.gelu(self.up(x))))
         return out
 
@@ -85,11 +85,20 @@ class BertNetwork(nn.Module):
             elif name.endswith("bias"):
                 weight.zero_()
 
-    def forward(self, ids: torch.Tensor, select: torch.Tensor | None = None) -> torch.Tensor:
-        """Return logits [B, T, V + 1], or [M, V + 1] at the M flat positions b T + t of ``select``."""
+    def forward(
+        self, ids: torch.Tensor, select: torch.Tensor | None = None, part: torch.Tensor | None = None
+    ) -> torch.Tensor:
+        """Return logits [B, T, V + 1], or [M, V + 1] at the M flat positions b T + t of ``select``.
+
+        Where rows hold several texts, ``part`` [B, T] says of which each position is: it does not see later ones.
+        """
+        hidden = None
+        if part is not None:
+            later = part[:, None, None, :] > part[:, None, :, None]
+            hidden = self.embedding.weight.new_zeros(later.shape).masked_fill_(later, -torch.inf)
         x = self.norm(self.embedding(ids) + self.position_embedding.weight[: ids.shape[1]])
         for block in self.blocks:
-            x = block(x)
+            x = block(x, hidden)
         if select is not None:
             x = pick(x, select)
         x = self.transform_norm(F.gelu(self.transform(x)))

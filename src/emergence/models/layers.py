@@ -166,13 +166,18 @@ def causal_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, future: 
     return mixed.view_as(q)
 
 
-def full_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
-    """Mix values over all positions: [B, H, T, K] from queries, keys and values of that shape."""
-    T = q.shape[-2]
+def full_attention(
+    q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, hidden: torch.Tensor | None = None
+) -> torch.Tensor:
+    """Mix values over all positions: [B, H, T, K] from queries, keys and values of that shape.
+
+    ``hidden`` [B, 1, T, T] is minus infinity where a query must not look and zero elsewhere.
+    """
+    B, H, T, _ = q.shape
     if T > WHOLE_ATTENTION or q.device.type != "cpu":
-        return F.scaled_dot_product_attention(q, k, v)
-    nothing = q.new_zeros(1, 1).expand(T, T)
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=hidden)
+    start = q.new_zeros(1, 1).expand(T, T) if hidden is None else hidden.expand(B, H, T, T).flatten(0, 1)
     mixed: torch.Tensor = _WholeAttention.apply(  # type: ignore[no-untyped-call]
-        q.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1), nothing
+        q.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1), start
     )
     return mixed.view_as(q)
