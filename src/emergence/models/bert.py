@@ -12,6 +12,7 @@ from emergence.models.gpt import TOLERANCE, even_feed_forward, head_width_for, s
 
 __all__ = ["BERT", "CHOSEN", "BertConfig", "size_for"]
 
+RATE = 0.25  # normalised after each half, it learns best at a lower rate (docs/families.md)
 CHOSEN = 0.15  # of a text's tokens are chosen to be predicted (Devlin et al. 2019, arXiv 1810.04805)
 
 
@@ -127,4 +128,5 @@ BERT = Family(
     network="emergence.models.bert_network:BertNetwork",
     objective="masked_token",
     predicted_share=CHOSEN,
+    rate=RATE,
 )

@@ -120,7 +120,8 @@ class Family:
     A ``stackable`` network also takes the parameters and the token ids of S replicas (`training/stack.py`). ``learner``
     and ``objective`` are names in `training.learners` and `training.objectives`. ``training_passes`` is what a training
     token costs, in forward passes, and ``predicted_share`` at how many of the supervised positions of a text it is
-    predicted from. A family that cannot read every text names the ``tasks`` it can do.
+    predicted from. ``rate`` is the family's learning rate as a multiple of that of `gpt` at the same width. A family
+    that cannot read every text names the ``tasks`` it can do.
     """
 
     name: str
@@ -132,6 +133,7 @@ class Family:
     objective: str = "next_token"
     training_passes: float = 3.0  # a backward pass costs twice a forward one
     predicted_share: float = 1.0
+    rate: float = 1.0
     tasks: tuple[str, ...] | None = None
 
 

@@ -79,7 +79,6 @@ class Plan:
     rungs: tuple[Rung, ...]
     steps: int
     batch_rows: int
-    learning_rate: float
     checkpoint_steps: tuple[int, ...]
     sources: dict[str, float]  # what is trained on, with its share
     workers: int
@@ -117,6 +116,11 @@ class Plan:
             branches=bool(training.budgets),
         )
 
+    def learning_rate(self, family: str) -> float:
+        """Return the learning rate of a family at `BASE_WIDTH`: its own, unless the study sets one for all."""
+        asked = self.study.training.learning_rate
+        return BASE_LEARNING_RATE * FAMILIES.load(family).rate if asked == "auto" else asked
+
     def seed_of(self, replica: int) -> int:
         """Return the seed of a replica. All rungs share it, so that they see the same data."""
         return derive_seed(self.study.seed, "replica", replica)
@@ -144,7 +148,6 @@ def make_plan(study: StudySettings) -> Plan:
         rungs=tuple(rungs),
         steps=steps,
         batch_rows=batch_rows,
-        learning_rate=BASE_LEARNING_RATE if training.learning_rate == "auto" else training.learning_rate,
         checkpoint_steps=_checkpoints(training, steps, batch_rows * context),
         sources=_sources(study, tasks),
         workers=_workers(study, rungs),
