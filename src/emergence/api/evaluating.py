@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from emergence.evaluation.evaluate import Ask
     from emergence.evaluation.kept import KeptAnswers
     from emergence.evaluation.requests import Answer, Request
-    from emergence.models.family import LanguageModel
+    from emergence.models.family import Network
     from emergence.tasks.task import Question, Task, TaskContext
 
 __all__ = ["Evaluation", "Tasks", "evaluate"]
@@ -141,7 +141,7 @@ def _keeping(kept: KeptAnswers, model: Model) -> Ask:
 
     identity = f"{model.network.fingerprint()} {model.tokenizer.identity}"
 
-    def ask(network: LanguageModel, requests: Sequence[Request], *, end_id: int) -> list[Answer]:
+    def ask(network: Network, requests: Sequence[Request], *, end_id: int) -> list[Answer]:
         return kept.answer(identity, requests, lambda missing: answer(network, missing, end_id=end_id), end_id=end_id)
 
     return ask

@@ -84,7 +84,8 @@ class Model:
     ) -> str:
         """Return the continuation of ``prompt``, greedy unless ``temperature`` is above 0, up to the end token.
 
-        An encoder-decoder model can search with several ``beams`` for the most probable one. Raises UserError for
+        A masked model (``bert``) fills ``max_tokens`` masks after the prompt, the most certain first; an
+        encoder-decoder model can search with several ``beams`` for the most probable answer. Raises UserError for
         settings that cannot be, for sampling from a model that is only asked for its most probable answer, and for
         beams of one that has no such search.
         """
@@ -113,12 +114,17 @@ class Model:
         return self.tokenizer.decode(ids)
 
     def loglikelihood(self, prompt: str, target: str) -> Likelihood:
-        """Return the natural-log probability of each token of ``target`` after ``prompt``; ``.total`` sums them."""
+        """Return the natural-log probability of each token of ``target`` after ``prompt``; ``.total`` sums them.
+
+        A masked model (``bert``) says how probable each token is given the prompt and all others of the target: a
+        pseudo-log-likelihood (`evaluation.masked`).
+        """
         from emergence.evaluation.engine import READERS
 
         if not target:
             raise UserError("the target is empty; give the text whose probability you ask for")
-        return READERS[self.network.reads].score(self.network, [(self._ids(prompt), self._ids(target)[1:])])[0]
+        pair, end = (self._ids(prompt), self._ids(target)[1:]), self.tokenizer.separator_id
+        return READERS[self.network.reads].score(self.network, [pair], end_id=end)[0]
 
     def _ids(self, prompt: str) -> list[int]:
         """Return the prompt's tokens after the token that every document starts with."""

@@ -13,7 +13,7 @@ from emergence.core.seeds import derive_seed
 from emergence.evaluation.engine import READERS, answer
 from emergence.evaluation.requests import Answer, Continuation, GenerateRequest, Likelihood, Request, ScoreRequest
 from emergence.generation import SamplingSettings, generate
-from emergence.models.family import LanguageModel
+from emergence.models.family import Network
 from emergence.tasks.task import Question, Task
 from emergence.text import LanguageTokenizer
 
@@ -23,7 +23,7 @@ __all__ = ["Ask", "evaluate"]
 class Ask(Protocol):
     """Answers requests in the order of asking, as `engine.answer` does."""
 
-    def __call__(self, network: LanguageModel, requests: Sequence[Request], *, end_id: int) -> list[Answer]:
+    def __call__(self, network: Network, requests: Sequence[Request], *, end_id: int) -> list[Answer]:
         """Return one answer to each request; a text ends at ``end_id``."""
 
 
@@ -31,7 +31,7 @@ SAMPLE = SamplingSettings(temperature=0.8, top_k=50)  # of free text, where gree
 
 
 def evaluate(
-    network: LanguageModel,
+    network: Network,
     tokenizer: LanguageTokenizer,
     asked: Sequence[tuple[Task, Sequence[Question]]],
     *,
@@ -44,9 +44,10 @@ def evaluate(
     All tasks are asked at once. Targets are scored by teacher forcing; answers are decoded greedily where the task
     judges them, and sampled (seeded) where it only shows them. ``ask`` answers the requests; it may know some already.
     """
+    end = tokenizer.separator_id
     fitted = [(task, [_fit(network, question) for question in questions]) for task, questions in asked]
-    requests = [request for task, questions in fitted for q, _ in questions for request in _requests(network, task, q)]
-    answers = iter(ask(network, requests, end_id=tokenizer.separator_id))
+    requests = [r for task, questions in fitted for q, _ in questions for r in _requests(network, task, q, end)]
+    answers = iter(ask(network, requests, end_id=end))
     frames = []
     for task, questions in fitted:
         rows = [
@@ -57,7 +58,7 @@ def evaluate(
     return frames
 
 
-def _fit(network: LanguageModel, question: Question) -> tuple[Question, int]:
+def _fit(network: Network, question: Question) -> tuple[Question, int]:
     """Return a question whose prompt fits into the context beside its answer, and how many tokens it lost for that.
 
     The target's probability and the written answer then follow the same prompt.
@@ -68,21 +69,25 @@ def _fit(network: LanguageModel, question: Question) -> tuple[Question, int]:
     return (replace(question, prompt_ids=question.prompt_ids[cut:]), cut) if cut else (question, 0)
 
 
-def _requests(network: LanguageModel, task: Task, question: Question) -> list[Request]:
-    """Return what is asked of the model: the target's probability, and an answer unless that is to be sampled."""
+def _requests(network: Network, task: Task, question: Question, end_id: int) -> list[Request]:
+    """Return what is asked of the model: the target's probability, and an answer unless that is to be sampled.
+
+    A masked model is told how long an answer is: the end is none of the places that it fills.
+    """
     asked: list[Request] = [ScoreRequest(question.prompt_ids, question.target_ids)]
     if question.answer_length and not _sampled(network, task):
-        asked.append(GenerateRequest(question.prompt_ids, question.answer_length))
+        told = network.reads == "masked" and question.target_ids[-1] == end_id and question.answer_length > 1
+        asked.append(GenerateRequest(question.prompt_ids, question.answer_length - told))
     return asked
 
 
-def _sampled(network: LanguageModel, task: Task) -> bool:
+def _sampled(network: Network, task: Task) -> bool:
     """Say whether an answer is only shown, by a network that writes word after word."""
     return not task.trains and network.reads == "causal"
 
 
 def _record(
-    network: LanguageModel,
+    network: Network,
     tokenizer: LanguageTokenizer,
     task: Task,
     question: Question,
@@ -91,7 +96,7 @@ def _record(
     seed: int,
 ) -> dict[str, Any]:
     """Take the answers to one question and score them."""
-    found = [next(answers) for _ in _requests(network, task, question)]
+    found = [next(answers) for _ in _requests(network, task, question, tokenizer.separator_id)]
     (likelihood,) = (one for one in found if isinstance(one, Likelihood))
     written = [one.ids for one in found if isinstance(one, Continuation)]
     if question.answer_length and _sampled(network, task):

@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
     from emergence.models.cache import Tree
 
-__all__ = ["FAMILIES", "Cache", "Family", "LanguageModel", "ModelConfig", "Reads", "Vary", "build_network"]
+__all__ = ["FAMILIES", "Cache", "Family", "LanguageModel", "ModelConfig", "Network", "Reads", "Vary", "build_network"]
 
 Vary = Literal["both", "width", "depth"]
-Reads = Literal["causal", "pairs"]  # how a network has to be asked
+Reads = Literal["causal", "masked", "pairs"]  # how a network has to be asked
 
 
 class ModelConfig(Protocol):
@@ -74,15 +74,22 @@ class Cache(Protocol):
         """Take over the rows of another cache of this network with the same prefix, behind the own."""
 
 
-class LanguageModel(Protocol):
-    """A causal network: token ids in, next-token logits out.
-
-    Evaluation and generation ask nothing else of a network, so that whatever offers this can be evaluated. Networks
-    that ``read`` otherwise are asked by code of their own (`evaluation.engine.READERS`).
-    """
+class Network(Protocol):
+    """Whatever can be evaluated. How it is asked depends on what it ``reads`` (`evaluation.engine.READERS`)."""
 
     reads: Reads
     config: Any  # ``vocabulary``, the number of token ids, and ``context``, the most tokens seen at once
+
+    @property
+    def device(self) -> torch.device:
+        """Where token ids have to be, and where logits are."""
+
+    def fingerprint(self) -> str:
+        """Return what differs between networks that answer differently; asked where answers are kept."""
+
+
+class LanguageModel(Network, Protocol):
+    """A causal network: token ids in, next-token logits out. Generation asks nothing else of one."""
 
     @property
     def maskable(self) -> bool:
@@ -90,10 +97,6 @@ class LanguageModel(Protocol):
 
         Where it is false (a recurrent network) every row is one sequence, and rows that go on are equally long.
         """
-
-    @property
-    def device(self) -> torch.device:
-        """Where token ids have to be, and where logits are."""
 
     @property
     def position_bytes(self) -> int:
@@ -109,9 +112,6 @@ class LanguageModel(Protocol):
         the one pass that the cache serves branch; ``length`` 0 says that nothing continues what is read.
         """
 
-    def fingerprint(self) -> str:
-        """Return what differs between networks that answer differently; asked where answers are kept."""
-
 
 @dataclass(frozen=True)
 class Family:
@@ -119,7 +119,9 @@ class Family:
 
     A ``stackable`` network also takes the parameters and the token ids of S replicas (`training/stack.py`). ``learner``
     and ``objective`` are names in `training.learners` and `training.objectives`. ``training_passes`` is what a training
-    token costs, in forward passes. A family that cannot read every text names the ``tasks`` it can do.
+    token costs, in forward passes, and ``predicted_share`` at how many of the supervised positions of a text it is
+    predicted from. ``rate`` is the family's learning rate as a multiple of that of `gpt` at the same width. A family
+    that cannot read every text names the ``tasks`` it can do.
 
     A family that is not ``sized`` has one rung, on no axis but that of tokens: a line to compare the others with.
     ``informed(config, spellings, tasks)`` returns the configuration that knows more of a study than numbers: the bytes
@@ -135,6 +137,8 @@ class Family:
     learner: str = "gradient"
     objective: str = "next_token"
     training_passes: float = 3.0  # a backward pass costs twice a forward one
+    predicted_share: float = 1.0
+    rate: float = 1.0
     tasks: tuple[str, ...] | None = None
     sized: bool = True
     informed: Callable[[Any, Sequence[bytes], Mapping[str, Mapping[str, Any]]], Any] | None = None
@@ -149,6 +153,7 @@ FAMILIES.add(
     "seq2seq", "emergence.models.seq2seq:SEQ2SEQ", "encoder-decoder Transformer, trained on pairs or on hidden spans"
 )
 FAMILIES.add("mamba", "emergence.models.mamba:MAMBA", "selective state-space layers, a recurrence linear in time")
+FAMILIES.add("bert", "emergence.models.bert:BERT", "bidirectional encoder with the weights of BertForMaskedLM")
 FAMILIES.add("rules", "emergence.models.rules:RULES", "exact rules for the generated tasks: what needs no learning")
 FAMILIES.add("word2vec", "emergence.models.word2vec:WORD2VEC", "word vectors by skip-gram with negative sampling")
 

@@ -16,9 +16,13 @@ if TYPE_CHECKING:
 
 __all__ = ["export_network"]
 
+MASK_TOKEN = "<|mask|>"
+
 
 def export_network(family: str, network: Any, tokenizer: Tokenizer, folder: Path) -> Path:
-    """Write ``model.safetensors``, ``config.json``, ``generation_config.json`` and the tokenizer's files to ``folder``.
+    """Write ``model.safetensors``, ``config.json`` and the tokenizer's files to ``folder``.
+
+    For a model that writes there is also ``generation_config.json``; for one that fills masks the tokenizer has a mask.
 
     The ``family`` is one of `LAYOUTS`. Raises UserError when the folder holds something else already or cannot be
     written.
@@ -45,8 +49,12 @@ def export_network(family: str, network: Any, tokenizer: Tokenizer, folder: Path
                 "torch_dtype": "float32",
             },
         )
-        write_json(folder / "generation_config.json", {"bos_token_id": end, "eos_token_id": end, "pad_token_id": end})
-        tokenizer.save(folder / "tokenizer.json")
+        if layout.masked:
+            tokenizer.save(folder / "tokenizer.json", more=[MASK_TOKEN])
+        else:
+            ends = {"bos_token_id": end, "eos_token_id": end, "pad_token_id": end}
+            write_json(folder / "generation_config.json", ends)
+            tokenizer.save(folder / "tokenizer.json")
         write_json(
             folder / "tokenizer_config.json",
             {
@@ -54,6 +62,7 @@ def export_network(family: str, network: Any, tokenizer: Tokenizer, folder: Path
                 "bos_token": "<|endoftext|>",
                 "eos_token": "<|endoftext|>",
                 "pad_token": "<|endoftext|>",
+                **({"mask_token": MASK_TOKEN} if layout.masked else {}),
                 "model_max_length": config.context,
                 SEPARATOR: "<|endoftext|>",
             },

@@ -14,12 +14,16 @@ __all__ = ["LAYOUTS", "Layout"]
 
 @dataclass(frozen=True)
 class Layout:
-    """An architecture of transformers: its names, what its configuration says of ours, and its weights from ours."""
+    """An architecture of transformers: its names, what its configuration says of ours, and its weights from ours.
+
+    ``masked``: it reads a mask, whose id is that after the tokenizer's.
+    """
 
     architecture: str
     model_type: str
     document: Callable[[Any], dict[str, Any]]
     weights: Callable[[Any], dict[str, torch.Tensor]]
+    masked: bool = False
 
 
 def _llama_document(config: Any) -> dict[str, Any]:
@@ -160,9 +164,63 @@ def _mamba_weights(network: Any) -> dict[str, torch.Tensor]:
     return weights
 
 
+def _bert_document(config: Any) -> dict[str, Any]:
+    return {
+        "vocab_size": config.rows,
+        "hidden_size": config.width,
+        "intermediate_size": config.feed_forward,
+        "num_hidden_layers": config.depth,
+        "num_attention_heads": config.heads,
+        "max_position_embeddings": config.context,
+        "type_vocab_size": 1,
+        "hidden_act": "gelu",
+        "layer_norm_eps": config.norm_epsilon,
+        "tie_word_embeddings": True,
+        "hidden_dropout_prob": 0.0,
+        "attention_probs_dropout_prob": 0.0,
+    }
+
+
+_BERT_NAMES = {
+    "out": "attention.output.dense",
+    "attention_norm": "attention.output.LayerNorm",
+    "up": "intermediate.dense",
+    "down": "output.dense",
+    "feed_forward_norm": "output.LayerNorm",
+}
+
+
+def _bert_weights(network: Any) -> dict[str, torch.Tensor]:
+    """Queries, keys and values are products of their own there; of the types of sentences there is one, which adds
+    nothing."""
+    state = network.state_dict()
+    positions = state["position_embedding.weight"]
+    weights = {
+        "bert.embeddings.word_embeddings.weight": state["embedding.weight"],
+        "bert.embeddings.position_embeddings.weight": positions,
+        "bert.embeddings.token_type_embeddings.weight": positions.new_zeros(1, positions.shape[1]),
+        "cls.predictions.bias": state["bias"],
+    }
+    for part in ("weight", "bias"):
+        weights |= {
+            f"bert.embeddings.LayerNorm.{part}": state[f"norm.{part}"],
+            f"cls.predictions.transform.dense.{part}": state[f"transform.{part}"],
+            f"cls.predictions.transform.LayerNorm.{part}": state[f"transform_norm.{part}"],
+        }
+        for i in range(network.config.depth):
+            layer = f"bert.encoder.layer.{i}"
+            qkv = state[f"blocks.{i}.qkv.{part}"].chunk(3)
+            for name, weight in zip(("query", "key", "value"), qkv, strict=True):
+                weights[f"{layer}.attention.self.{name}.{part}"] = weight
+            for own, other in _BERT_NAMES.items():
+                weights[f"{layer}.{other}.{part}"] = state[f"blocks.{i}.{own}.{part}"]
+    return weights
+
+
 #: By family; a family that is not here has no counterpart in transformers.
 LAYOUTS = {
     "gpt": Layout("LlamaForCausalLM", "llama", _llama_document, _llama_weights),
     "gpt2": Layout("GPT2LMHeadModel", "gpt2", _gpt2_document, _gpt2_weights),
     "mamba": Layout("MambaForCausalLM", "mamba", _mamba_document, _mamba_weights),
+    "bert": Layout("BertForMaskedLM", "bert", _bert_document, _bert_weights, masked=True),
 }

@@ -1,4 +1,4 @@
-"""Reading a causal or encoder-decoder model in Hugging Face's layout: a folder, or a name on the hub."""
+"""Reading a model in Hugging Face's layout, causal, masked or encoder-decoder: a folder, or a name on the hub."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from emergence.core.errors import UserError
 
 if TYPE_CHECKING:
+    from emergence.models.huggingface_masked import HuggingFaceMasked
     from emergence.models.huggingface_network import HuggingFaceNetwork
     from emergence.models.huggingface_pairs import HuggingFacePairs
     from emergence.models.huggingface_tokenizer import HuggingFaceTokenizer
@@ -42,21 +43,28 @@ def pickled(folder: Path) -> bool:
 
 def load_huggingface(
     name: str, revision: str | None = None, *, allow_pickle: bool = False
-) -> tuple[HuggingFaceNetwork | HuggingFacePairs, HuggingFaceTokenizer, Path]:
+) -> tuple[HuggingFaceNetwork | HuggingFaceMasked | HuggingFacePairs, HuggingFaceTokenizer, Path]:
     """Return network, tokenizer and folder of the model in the folder ``name``, or of that name on the hub.
 
     Weights are read in float32 from safetensors; with ``allow_pickle`` also from pickle files, of which tensors alone
     are unpickled. No code that comes with a model is run. Raises UserError where transformers is missing, nothing is
-    found, or it is no causal or encoder-decoder model with such weights.
+    found, or it is no causal, masked or encoder-decoder model with such weights.
     """
     try:
-        from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
+        from transformers import (
+            AutoConfig,
+            AutoModelForCausalLM,
+            AutoModelForMaskedLM,
+            AutoModelForSeq2SeqLM,
+            AutoTokenizer,
+        )
     except ImportError as error:
         raise UserError(
             "models in Hugging Face's layout need transformers; pip install 'emergence[huggingface]'"
         ) from error
     import torch
 
+    from emergence.models.huggingface_masked import HuggingFaceMasked
     from emergence.models.huggingface_network import HuggingFaceNetwork
     from emergence.models.huggingface_pairs import HuggingFacePairs
     from emergence.models.huggingface_tokenizer import HuggingFaceTokenizer
@@ -71,8 +79,9 @@ def load_huggingface(
         try:
             options = {"revision": revision or "main", "trust_remote_code": False}
             config = AutoConfig.from_pretrained(name, **options)
-            pairs = bool(config.is_encoder_decoder)
-            network = (AutoModelForSeq2SeqLM if pairs else AutoModelForCausalLM).from_pretrained(
+            masked, pairs = _is_masked(config), bool(config.is_encoder_decoder)
+            kind = AutoModelForSeq2SeqLM if pairs else AutoModelForMaskedLM if masked else AutoModelForCausalLM
+            network = kind.from_pretrained(
                 name,
                 config=config,
                 use_safetensors=None if allow_pickle else True,
@@ -85,13 +94,24 @@ def load_huggingface(
             folder = Path(name) if Path(name).is_dir() else _downloaded(name, revision)
             text = network.config.get_text_config()
             _check_tokenizer(name, tokenizer, int(text.vocab_size))
-            shape, own = _shape(network, text, _context(text, tokenizer)), HuggingFaceTokenizer(tokenizer, whole=pairs)
-            wrapped = HuggingFacePairs(network, shape, own) if pairs else HuggingFaceNetwork(network, shape)
-            return wrapped, own, folder
+            shape = _shape(network, text, _context(text, tokenizer, masked=masked))
+            own = HuggingFaceTokenizer(tokenizer, masked=masked, whole=pairs)
+            if pairs:
+                return HuggingFacePairs(network, shape, own), own, folder
+            if masked:
+                assert own.mask_id is not None
+                return HuggingFaceMasked(network, shape, own.mask_id), own, folder
+            return HuggingFaceNetwork(network, shape), own, folder
         except UserError:
             raise
         except Exception as error:  # what transformers raises depends on what a file holds
             raise UserError(_complaint(name, revision, error)) from error
+
+
+def _is_masked(config: Any) -> bool:
+    """Say whether a model was made to fill masks: a class for causal models may take its weights too."""
+    named = config.architectures or []
+    return any(name.endswith("ForMaskedLM") or name == "BertForPreTraining" for name in named)
 
 
 def _check_tokenizer(name: str, tokenizer: Any, vocabulary: int) -> None:
@@ -127,14 +147,18 @@ def _shape(network: Any, text: Any, context: int) -> Any:
     )
 
 
-def _context(text: Any, tokenizer: Any) -> int:
-    """Return the most tokens the model sees at once: what it was made for, or what its tokenizer says."""
+def _context(text: Any, tokenizer: Any, *, masked: bool) -> int:
+    """Return the most tokens the model sees at once: what it was made for, or what its tokenizer says.
+
+    Of a masked model that is the less of the two: RoBERTa's positions begin with two that no token has.
+    """
+    asked = tokenizer.model_max_length
+    most = int(asked) if asked and asked < 10**9 else None
     for name in ("max_position_embeddings", "n_positions", "seq_length", "max_seq_len"):
         known = getattr(text, name, None)
         if isinstance(known, int) and known > 0:
-            return known
-    asked = tokenizer.model_max_length
-    return int(asked) if asked and asked < 10**9 else UNBOUNDED
+            return min(known, most) if masked and most else known
+    return most or UNBOUNDED
 
 
 def _downloaded(name: str, revision: str | None) -> Path:

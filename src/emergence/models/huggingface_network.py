@@ -26,13 +26,30 @@ from emergence.models.family import Reads
 from emergence.models.fingerprint import fingerprint
 from emergence.models.huggingface_rows import PlainRows
 
-__all__ = ["HuggingFaceConfig", "HuggingFaceNetwork"]
+__all__ = ["HuggingFaceConfig", "HuggingFaceNetwork", "selecting"]
 
 ATTENTION = "emergence"  # the name under which transformers finds our attention
 TOLERANCE = {torch.float32: 2e-5, torch.float64: 2e-5}  # of the trial, as a share of the largest logit
 COARSE = 0.05  # the same for half precision
 #: What attention may be told beside our arguments without a consequence for what it returns.
 HARMLESS = {"dropout", "position_ids", "use_cache", "cache_position", "output_attentions"}
+
+
+@contextmanager
+def selecting(head: Any, select: torch.Tensor | None) -> Iterator[bool]:
+    """Hand only the selected hidden states to the output head while entered; yield whether that is done."""
+    if select is None or head is None:
+        yield False
+        return
+
+    def pick(_: Any, given: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
+        return (given[0].flatten(0, 1)[select][None], *given[1:])
+
+    handle = head.register_forward_pre_hook(pick)
+    try:
+        yield True
+    finally:
+        handle.remove()
 
 
 class UnfitError(Exception):
@@ -134,27 +151,11 @@ class HuggingFaceNetwork:
 
     def _forward(self, ids_BT: torch.Tensor, select: torch.Tensor | None, **options: Any) -> torch.Tensor:
         """Run the network; the output head, and what the family does after it, only works on what is selected."""
-        with self._selecting(select) as selected:
+        with selecting(self._head, select) as selected:
             logits: torch.Tensor = self._network(input_ids=ids_BT, return_dict=True, **options).logits
         if select is None:
             return logits
         return logits[0] if selected else logits.flatten(0, 1)[select]
-
-    @contextmanager
-    def _selecting(self, select: torch.Tensor | None) -> Iterator[bool]:
-        """Hand only the selected hidden states to the output head while entered; yield whether that is done."""
-        if select is None or self._head is None:
-            yield False
-            return
-
-        def pick(_: Any, given: tuple[torch.Tensor, ...]) -> tuple[torch.Tensor, ...]:
-            return (given[0].flatten(0, 1)[select][None], *given[1:])
-
-        handle = self._head.register_forward_pre_hook(pick)
-        try:
-            yield True
-        finally:
-            handle.remove()
 
     @torch.inference_mode()
     def _try(self) -> bool:

@@ -21,19 +21,31 @@ class HuggingFaceTokenizer:
     """Text to token ids and back, by a tokenizer of transformers.
 
     ``begin_id`` stands before every document, ``end_id`` after it. Between the examples of a prompt stands
-    ``separator_id``: a line's end, which a model knows from text, or what the model's `SEPARATOR` says. Encoder-decoder
-    models read and write ``whole`` texts: those are encoded as at their start, and end with ``end_id``.
+    ``separator_id``: a line's end, which a model knows from text, or what the model's `SEPARATOR` says. ``mask_id``
+    hides a token, where there is one. Encoder-decoder models read and write ``whole`` texts: those are encoded as at
+    their start, and end with ``end_id``.
     """
 
-    def __init__(self, inner: Any, *, whole: bool = False) -> None:
-        """Wrap ``inner``; raises UserError where it has no token that ends a document."""
-        self._inner = inner
-        if inner.eos_token_id is None:
-            raise UserError(
-                f"the tokenizer of {inner.name_or_path} has no end token; set eos_token in its tokenizer_config.json"
-            )
-        self.end_id: int = int(inner.eos_token_id)
-        self.begin_id: int = int(inner.bos_token_id if inner.bos_token_id is not None else inner.eos_token_id)
+    def __init__(self, inner: Any, *, masked: bool = False, whole: bool = False) -> None:
+        """Wrap ``inner``; the examples of a ``masked`` model stand apart as its sequences do, by their end.
+
+        Raises UserError where it has no token that ends a document, or hides a token of a masked model.
+        """
+        self._inner, self._masked = inner, masked
+        # Tokenizers of encoders have a token for the class before a sequence, and a separator after it.
+        end = _first(inner.eos_token_id, inner.sep_token_id)
+        mask = inner.mask_token_id
+        for name, known in (("eos_token", end), ("mask_token", mask if masked else 0)):
+            if known is None:
+                raise UserError(
+                    f"the tokenizer of {inner.name_or_path} has no {name.replace('eos', 'end').replace('_', ' ')}; "
+                    f"set {name} in its tokenizer_config.json"
+                )
+        assert end is not None
+        self.end_id: int = end
+        begin = _first(inner.bos_token_id, inner.cls_token_id)
+        self.begin_id: int = end if begin is None else begin
+        self.mask_id: int | None = None if mask is None else int(mask)
         unknown = inner.unk_token_id
         self.unknown_id: int | None = None if unknown in (None, self.end_id, self.begin_id) else int(unknown)
         self.vocabulary_size: int = len(inner)
@@ -86,6 +98,8 @@ class HuggingFaceTokenizer:
         named = self._inner.init_kwargs.get(SEPARATOR)
         if named is not None:
             return int(self._inner.convert_tokens_to_ids(named))
+        if self._masked:
+            return self.end_id
         line = self._plain(["\n"])[0]
         known = len(line) > 0 and line[-1] not in (self.end_id, self._inner.unk_token_id)
         return int(line[-1]) if known else self.end_id
@@ -99,3 +113,8 @@ class HuggingFaceTokenizer:
 
     def __repr__(self) -> str:
         return f"HuggingFaceTokenizer(vocabulary_size={self.vocabulary_size}, identity={self.identity[:12]})"
+
+
+def _first(*ids: int | None) -> int | None:
+    """Return the first id that there is."""
+    return next((int(known) for known in ids if known is not None), None)

@@ -12,7 +12,7 @@ from emergence.core.store import DamagedFileError, writing
 from emergence.evaluation.evaluate import evaluate
 from emergence.evaluation.questions import writable_questions
 from emergence.models.checkpoint import find_checkpoints
-from emergence.models.family import LanguageModel
+from emergence.models.family import Network
 from emergence.study.folder import records_file
 from emergence.tasks.catalogue import make_task
 from emergence.tasks.task import Question, Task, TaskContext
@@ -62,7 +62,7 @@ class Examiner:
         """Say whether the records of a checkpoint are missing."""
         return not self._path(step).exists()
 
-    def examine(self, network: LanguageModel, step: int) -> None:
+    def examine(self, network: Network, step: int) -> None:
         """Ask everything and write the records, unless they are there already."""
         if not self.lacks(step):
             return

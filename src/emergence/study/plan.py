@@ -83,7 +83,6 @@ class Plan:
     rungs: tuple[Rung, ...]
     steps: int
     batch_rows: int
-    learning_rate: float
     checkpoint_steps: tuple[int, ...]
     sources: dict[str, float]  # what is trained on, with its share
     workers: int
@@ -133,6 +132,12 @@ class Plan:
             branches=bool(training.budgets),
         )
 
+    def learning_rate(self, family: str) -> float:
+        """Return the learning rate of a family at `BASE_WIDTH`: its own, unless the study sets one for all."""
+        assert self.study.training is not None
+        asked = self.study.training.learning_rate
+        return BASE_LEARNING_RATE * FAMILIES.load(family).rate if asked == "auto" else asked
+
     def seed_of(self, replica: int) -> int:
         """Return the seed of a replica. All rungs share it, so that they see the same data."""
         return derive_seed(self.study.seed, "replica", replica)
@@ -169,7 +174,6 @@ def _plan_training(study: StudySettings, training: TrainingSettings, tasks: dict
         rungs=tuple(rungs),
         steps=steps,
         batch_rows=batch_rows,
-        learning_rate=BASE_LEARNING_RATE if training.learning_rate == "auto" else training.learning_rate,
         checkpoint_steps=_checkpoints(training, steps, batch_rows * context, texts, sources),
         sources=sources,
         workers=_workers(study, rungs),
@@ -229,19 +233,19 @@ def _rungs(
     dial, context = study.model.ladder, study.model.context
     assert dial is not None
     prefix = f"{family}-" if len(study.model.family) > 1 else ""
+    own = FAMILIES.load(family)
     configs = ladder(family, dial.sizes(), vocabulary=tokenizer.vocabulary_size, context=context, vary=dial.vary)
-    informed = FAMILIES.load(family).informed
-    if informed is not None:
+    if own.informed is not None:
         options = {name: task.options.model_dump() for name, task in tasks.items() if isinstance(task, GeneratedTask)}
-        configs = [informed(config, tokenizer.spellings(), options) for config in configs]
+        configs = [own.informed(config, tokenizer.spellings(), options) for config in configs]
     return [
         Rung(
             name=f"{prefix}R{index:02d}",
             family=family,
             config=config,
-            flops=FAMILIES.load(family).training_passes * config.forward_flops(tokens, context),
+            flops=own.training_passes * config.forward_flops(tokens, context, own.predicted_share * tokens),
             memory=run_bytes(config, batch_tokens, branches=bool(training.budgets)),
-            stacked=FAMILIES.load(family).stackable and worth_stacking(config, batch_tokens),
+            stacked=own.stackable and worth_stacking(config, batch_tokens),
         )
         for index, config in enumerate(configs)
     ]

@@ -203,7 +203,7 @@ def describe(plan: Plan, folder: StudyFolder, group: Group) -> dict[str, Any]:
             "config": group.rung.config.to_dict(),
             "seeds": [plan.seed_of(seed) for seed in group.seeds],
             "stacked": group.rung.stacked,
-            "learning_rate": plan.learning_rate,
+            "learning_rate": plan.learning_rate(group.rung.family),
             "weight_decay": training.weight_decay,
             "clip": training.clip,
             "schedule": asdict(plan.schedule),

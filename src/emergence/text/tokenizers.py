@@ -109,9 +109,14 @@ class Tokenizer:
                 found[index] = bytes(values[letter] for letter in token) if byte_level else token.encode()
         return found
 
-    def save(self, path: Path) -> None:
-        """Write the tokenizer to ``path`` (usually ``tokenizer.json``), atomically."""
-        write_bytes(path, self._inner.to_str(pretty=True).encode())
+    def save(self, path: Path, *, more: Sequence[str] = ()) -> None:
+        """Write the tokenizer to ``path`` (usually ``tokenizer.json``), atomically; for other libraries with ``more``
+        special tokens, whose ids follow on those that are there."""
+        inner = self._inner
+        if more:
+            inner = backend.Tokenizer.from_str(inner.to_str())
+            inner.add_special_tokens([backend.AddedToken(token, special=True, normalized=False) for token in more])
+        write_bytes(path, inner.to_str(pretty=True).encode())
 
     @classmethod
     def load(cls, path: Path) -> Tokenizer:

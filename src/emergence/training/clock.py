@@ -21,8 +21,8 @@ class Clock:
     is computed, branches too; seconds are shared equally among stacked replicas, and the speed is that of all of them.
     """
 
-    def __init__(self, config: ModelConfig, replicas: int, passes: float) -> None:
-        self._config, self._passes = config, passes
+    def __init__(self, config: ModelConfig, replicas: int, passes: float, predicted_share: float = 1.0) -> None:
+        self._config, self._passes, self._share = config, passes, predicted_share
         self._tokens = 0.0
         self._flops = np.zeros(replicas)
         self._spent = np.zeros(replicas)
@@ -43,12 +43,13 @@ class Clock:
         self._mark = (self._read, float(self._spent.sum()), self._seconds)
 
     def count(self, batch: Batch) -> None:
-        """Add one training step, which costs so many forward passes as the family says."""
+        """Add one training step, which costs so many forward passes, and predicts at so many of the supervised
+        positions, as the family says."""
         length = batch.inputs.shape[-1]
         self._tokens += batch.tokens
         self._read += batch.tokens * len(self._flops)
         for s, supervised in enumerate(batch.supervised):
-            flops = self._passes * self._config.forward_flops(batch.tokens, length, supervised)
+            flops = self._passes * self._config.forward_flops(batch.tokens, length, self._share * supervised)
             self._flops[s] += flops
             self._spent[s] += flops
 

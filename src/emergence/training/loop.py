@@ -97,8 +97,9 @@ class _Training:
             stacked=spec.stacked,
             embeddings=spec.embeddings,
         )
-        self._clock = Clock(spec.config, len(spec.seeds), FAMILIES.load(spec.family).training_passes)
-        self._objective = OBJECTIVES.load(FAMILIES.load(spec.family).objective)
+        family = FAMILIES.load(spec.family)
+        self._clock = Clock(spec.config, len(spec.seeds), family.training_passes, family.predicted_share)
+        self._objective = OBJECTIVES.load(family.objective)
         self._held_out = data[0].validation(VALIDATION_TOKENS)
         self._every = max(1, self._schedule.steps // HISTORY_ROWS)
         self._diverged: dict[int, str] = {}
