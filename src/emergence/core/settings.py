@@ -53,12 +53,14 @@ class CorpusSettings(Settings):
 
 
 class LadderSettings(Settings):
-    """Non-embedding parameter counts of the rungs, in geometric steps, and which dial is moved to reach them."""
+    """Non-embedding parameter counts of the rungs, in equal ratios (``spacing: geometric``) or in equal steps
+    (``linear``, which gives every depth of a ladder along it), and which dial is moved to reach them."""
 
     smallest: Annotated[float, Field(gt=0)]
     largest: Annotated[float, Field(gt=0)]
     rungs: Annotated[int, Field(ge=1, le=100)]
     vary: Literal["both", "width", "depth"] = "both"
+    spacing: Literal["geometric", "linear"] = "geometric"
 
     @model_validator(mode="after")
     def _ascending(self) -> LadderSettings:
@@ -72,6 +74,9 @@ class LadderSettings(Settings):
         """Return the asked parameter counts, smallest first."""
         if self.rungs == 1:
             return (self.largest,)
+        if self.spacing == "linear":
+            step = (self.largest - self.smallest) / (self.rungs - 1)
+            return tuple(self.smallest + step * i for i in range(self.rungs))
         ratio = self.largest / self.smallest
         return tuple(self.smallest * ratio ** (i / (self.rungs - 1)) for i in range(self.rungs))
 
