@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.graphs import distances
 
 from emergence.core.errors import UserError
 from emergence.core.seeds import stream
@@ -25,6 +26,8 @@ GENERATED: list[tuple[str, dict[str, Any]]] = [
     ("recall", {"pairs": 8}),
     ("copy", {"length": 3, "letters": 10}),
     ("copy", {"length": 12}),
+    ("reachability", {"distance": 3, "nodes": 16}),
+    ("shortest_path", {"distance": 4, "nodes": 16}),
 ]
 
 
@@ -46,6 +49,10 @@ def answer(name: str, options: dict[str, Any], prompt: str) -> str:
     if name == "recall":
         pairs, asked = prompt.split("?")
         return pairs[pairs.index(asked[0]) + 1]
+    if name in ("reachability", "shortest_path"):
+        edges, (source, target) = prompt.split("?")
+        steps = distances(edges, source).get(target)
+        return str(steps) if name == "shortest_path" else str(int(steps is not None))
     return prompt.rstrip("|")
 
 

@@ -74,12 +74,15 @@ class GNNConfig:
         """Matrix-product FLOPs of a forward pass over ``tokens`` tokens in rows of ``length``, one graph a row.
 
         ``tokens / length L (2 m N D^2 + 2 N^2 D) + predicted 2 D V``: in every layer m matrices and one N x N matrix of
-        weights between nodes meet the states of N nodes; all letters are nodes, those that have no edges too. A row
-        with several examples costs so much for each of them. The weights between nodes are element-wise work and not
-        counted.
+        weights between nodes meet the states of N nodes; all letters are nodes, those that have no edges too. The
+        scores of attention are ``4 N D`` more. A row with several examples costs so much for each of them. Weights
+        between nodes that are not attention's need no gradient, so that a training step costs a little less than the
+        three forward passes it counts for.
         """
         D = self.width
         layer = 2.0 * self.matrices * NODES * D * D + 2.0 * NODES * NODES * D
+        if self.aggregation == "attention":
+            layer += 4.0 * NODES * D
         head = 2.0 * D * self.vocabulary * (tokens if predicted is None else predicted)
         return tokens / length * self.depth * layer + head
 

@@ -80,6 +80,6 @@ def _check(
     if bool(wrong.any()):
         kind, row, position = (int(i) for i in wrong.nonzero()[0])
         raise UserError(
-            f"row {row} is no graph at token {position}: {faults[kind][1]}. The families gnn, gcn and gat read what the "
-            "tasks reachability and shortest_path write, such as abbccd?ad; ask another family about other text"
+            f"row {row} is no graph at token {position}: {faults[kind][1]}. The families gnn, gcn and gat read what "
+            "the tasks reachability and shortest_path write, such as abbccd?ad; ask another family about other text"
         )

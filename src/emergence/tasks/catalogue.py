@@ -18,9 +18,7 @@ TASKS.add(
     "recall", "emergence.tasks.recall:Recall", "say which value stood beside a key: the answer is only in the prompt"
 )
 TASKS.add("reachability", "emergence.tasks.graphs:Reachability", "say whether a graph has a way between two nodes")
-TASKS.add(
-    "shortest_path", "emergence.tasks.graphs:ShortestPath", "say how many edges the shortest way in a graph has"
-)
+TASKS.add("shortest_path", "emergence.tasks.graphs:ShortestPath", "say how many edges the shortest way in a graph has")
 TASKS.add("text", "emergence.tasks.text:Text", "continue the corpus: next-token accuracy, loss, bits per byte, samples")
 
 

@@ -31,6 +31,7 @@ __all__ = ["Reachability", "ShortestPath"]
 
 DETOURS = 2
 ROUNDS = 8  # of colour refinement; graphs that differ only later count as the same
+BLOCK = 2000  # graphs whose colours stay in the processor's cache
 MIX = (np.uint64(0xBF58476D1CE4E5B9), np.uint64(0x94D049BB133111EB))  # SplitMix64's finaliser
 INSIDE, OUTSIDE = np.uint64(0x9E3779B97F4A7C15), np.uint64(0xD1B54A32D192ED03)
 
@@ -136,16 +137,20 @@ class _GraphTask(GeneratedTask):
 
 def _colours(ends: Latents) -> Latents:
     """Return a hash [n] of each graph, given the ends [n, 2 E] of its edges, that renaming and reordering leave."""
-    n, rows = len(ends), np.arange(len(ends))
-    colour = np.zeros((n, len(GRAPH_NODES)), dtype=np.uint64)
-    for _ in range(ROUNDS):
-        own, near = _mix(colour + INSIDE), _mix(colour + OUTSIDE)
-        for a, b in zip(ends[:, ::2].T, ends[:, 1::2].T, strict=True):  # of one graph after the other: no index twice
-            own[rows, a] += near[rows, b]
-            own[rows, b] += near[rows, a]
-        colour = own
-    total: Latents = _mix(colour).sum(axis=1, dtype=np.uint64).view(np.int64)
-    return total
+    N = len(GRAPH_NODES)
+    hashes = [np.empty(0, dtype=np.uint64)]
+    for first in range(0, len(ends), BLOCK):
+        block = ends[first : first + BLOCK]
+        numbers = np.ascontiguousarray((block + N * np.arange(len(block))[:, None]).T)
+        colour = np.zeros(len(block) * N, dtype=np.uint64)
+        for _ in range(ROUNDS):
+            own, near = _mix(colour + INSIDE), _mix(colour + OUTSIDE)
+            for a, b in zip(numbers[::2], numbers[1::2], strict=True):  # an edge of every graph: no number twice
+                own[a] += near[b]
+                own[b] += near[a]
+            colour = own
+        hashes.append(_mix(colour).reshape(-1, N).sum(axis=1, dtype=np.uint64))
+    return np.concatenate(hashes).view(np.int64)
 
 
 def _mix(state: npt.NDArray[np.uint64]) -> npt.NDArray[np.uint64]:
@@ -159,9 +164,9 @@ class Reachability(_GraphTask):
     """``…?ad`` asks whether there is a way from a to d: 1 or 0, and chance is one in two.
 
     There are two strands. The source begins one of them; a target that can be reached ends it, ``distance`` edges away,
-    and one that cannot ends the other. Whoever sees what is less than ``distance`` steps from the target, or r steps from
-    the source and r' from the target where r + r' + 1 is below the distance, and how many edges these nodes have, sees
-    other nodes and edges of strands from either end in both cases, and so has no better chance than one in two.
+    and one that cannot ends the other. Whoever sees the nodes less than ``distance`` steps from the target, or those r
+    steps from the source and r' from the target where r + r' + 1 is below the distance, and how many edges each has,
+    sees distinct nodes and edges of strands in both cases, and so has no better chance than one in two.
     """
 
     name = "reachability"
