@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tests.graphs import distances
 
 from emergence.core.errors import UserError
 from emergence.core.seeds import stream
@@ -36,6 +37,8 @@ GENERATED: list[tuple[str, dict[str, Any]]] = [
     ("analogy", {"stems": 19, "endings": 21}),
     ("reversal", {"length": 3, "letters": 10}),
     ("reversal", {"length": 12}),
+    ("reachability", {"distance": 3, "nodes": 16}),
+    ("shortest_path", {"distance": 4, "nodes": 16}),
 ]
 
 
@@ -65,6 +68,10 @@ def answer(name: str, options: dict[str, Any], prompt: str) -> str:
         return unicodedata.normalize("NFC", stem + ending)
     if name == "reversal":
         return "".join(reversed(prompt.rstrip("<")))
+    if name in ("reachability", "shortest_path"):
+        edges, (source, target) = prompt.split("?")
+        steps = distances(edges, source).get(target)
+        return str(steps) if name == "shortest_path" else str(int(steps is not None))
     return prompt.rstrip("|")
 
 

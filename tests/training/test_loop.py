@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,12 +13,17 @@ import polars as pl
 import pytest
 import torch
 
+from emergence.core.settings import TokenizerSettings
 from emergence.models.checkpoint import find_checkpoints
 from emergence.models.family import FAMILIES, ladder
 from emergence.models.gpt import size_for
+from emergence.tasks.catalogue import make_task
+from emergence.tasks.task import GeneratedTask
+from emergence.text import build_tokenizer
 from emergence.training.batch import collate
-from emergence.training.data import CorpusSource, Draw, Mixture
+from emergence.training.data import CorpusSource, Draw, Mixture, RowsSource
 from emergence.training.loop import Outcome, RunSpec, train
+from emergence.training.rows import pack_rows
 from emergence.training.schedule import Schedule
 from emergence.training.stack import Stack
 
@@ -56,7 +61,10 @@ class Interrupted(BaseException):
 
 
 def train_all(
-    folders: list[Path], spec: RunSpec = SPEC, stop_at: int | None = None
+    folders: list[Path],
+    spec: RunSpec = SPEC,
+    stop_at: int | None = None,
+    data: Callable[[int], Mixture] = mixture,
 ) -> tuple[list[pl.DataFrame], list[tuple[int, int]], list[Outcome]]:
     """Train, optionally broken off at a step; return histories, evaluated (replica, step) and outcomes."""
     seen: list[tuple[int, int]] = []
@@ -67,7 +75,7 @@ def train_all(
 
     outcomes = train(
         spec,
-        [mixture(seed) for seed in spec.seeds],
+        [data(seed) for seed in spec.seeds],
         folders,
         at_checkpoint=lambda replica, network, step: seen.append((replica, step)),
         progress=progress,
@@ -109,21 +117,38 @@ def test_an_interrupted_run_ends_with_the_same_bits(tmp_path: Path, stop_at: int
     assert resumed.select(timeless).equals(whole.select(timeless))
 
 
+def graphs(folder: Path) -> tuple[Callable[[int], Mixture], int, int]:
+    """What families that read no text are given instead: graphs, the size of their vocabulary, and the context."""
+    task = make_task("reachability", {"distance": 2, "nodes": 10})
+    assert isinstance(task, GeneratedTask)
+    tokenizer = build_tokenizer(TokenizerSettings(kind="char"), [], task.alphabet)
+    train, held_out = (
+        pack_rows(
+            task, tokenizer, folder / name, split="train", rows=n, context=25, rng=np.random.default_rng(n), identity={}
+        )
+        for name, n in (("train.bin", 300), ("held_out.bin", 50))
+    )
+    source = RowsSource(task.name, train, held_out)
+    return lambda seed: Mixture([source], [1.0], batch_rows=8, seed=seed), tokenizer.vocabulary_size, 25
+
+
 @pytest.mark.parametrize("family", list(FAMILIES))
 def test_every_family_learns_and_resumes_bit_for_bit(tmp_path: Path, family: str) -> None:
-    (config,) = ladder(family, [4e3], vocabulary=10, context=CONTEXT)
-    own = FAMILIES.load(family)
+    own, data, vocabulary, context = FAMILIES.load(family), mixture, 10, CONTEXT
+    if own.tasks is not None:
+        data, vocabulary, context = graphs(tmp_path)
+    (config,) = ladder(family, [4e3], vocabulary=vocabulary, context=context)
     steps = round(60 / own.predicted_share)  # who learns from some of the tokens needs more of them
     schedule = dataclasses.replace(SPEC.schedule, steps=steps, checkpoints=(6, 19, steps))
     rate = SPEC.learning_rate * own.rate
     spec = dataclasses.replace(SPEC, family=family, config=config, schedule=schedule, learning_rate=rate)
-    (history,), _, (outcome,) = train_all([tmp_path / "whole"], spec)
+    (history,), _, (outcome,) = train_all([tmp_path / "whole"], spec, data=data)
     assert outcome.diverged is None
     if config.parameters:  # a family without any knows what it knows
         assert history["validation_loss"].drop_nulls()[-1] < 0.7 * np.log(10)
     with pytest.raises(Interrupted):
-        train_all([tmp_path / "broken"], spec, stop_at=33)
-    train_all([tmp_path / "broken"], spec)
+        train_all([tmp_path / "broken"], spec, stop_at=33, data=data)
+    train_all([tmp_path / "broken"], spec, data=data)
     assert weights(tmp_path / "broken", steps) == weights(tmp_path / "whole", steps)
 
 

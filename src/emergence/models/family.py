@@ -146,6 +146,9 @@ class Family:
 
 
 FAMILIES: Catalogue[Family] = Catalogue("family")
+FAMILIES.add("gat", "emergence.models.gnn:GAT", "message passing on graphs, neighbours weighted by attention")
+FAMILIES.add("gcn", "emergence.models.gnn:GCN", "message passing on graphs by graph convolutions")
+FAMILIES.add("gnn", "emergence.models.gnn:GNN", "message passing on graphs, the mean of the neighbours")
 FAMILIES.add("gpt", "emergence.models.gpt:GPT", "decoder-only Transformer with the weights of LlamaForCausalLM")
 FAMILIES.add("gpt2", "emergence.models.gpt2:GPT2", "GPT-2's decoder: learned positions, LayerNorm, GELU, tied output")
 FAMILIES.add("lstm", "emergence.models.lstm:LSTM", "stacked long short-term memory with a tied output")

@@ -20,6 +20,8 @@ TASKS.add(
 )
 TASKS.add("sentiment", "emergence.tasks.sentiment:Sentiment", "praise or blame, with negations and intensifiers")
 TASKS.add("reversal", "emergence.tasks.reversal:Reversal", "write a random string backwards")
+TASKS.add("reachability", "emergence.tasks.graphs:Reachability", "say whether a graph has a way between two nodes")
+TASKS.add("shortest_path", "emergence.tasks.graphs:ShortestPath", "say how many edges the shortest way in a graph has")
 TASKS.add("text", "emergence.tasks.text:Text", "continue the corpus: next-token accuracy, loss, bits per byte, samples")
 TASKS.add(
     "translation",

@@ -77,7 +77,8 @@ class RowsSource:
     def validation(self, limit: int) -> tuple[npt.NDArray[Any], npt.NDArray[np.bool_]]:
         """Return held-out rows from the start of the held-out file."""
         n = max(1, min(len(self._held_out.tokens), limit // self._held_out.supervised.shape[1]))
-        return self._held_out.tokens[:n], self._held_out.supervised[:n]
+        # Copied, as torch does not like memory that it must not write to.
+        return self._held_out.tokens[:n], np.array(self._held_out.supervised[:n])
 
 
 class CorpusSource:
