@@ -138,6 +138,8 @@ FAMILIES.add("gpt", "emergence.models.gpt:GPT", "decoder-only Transformer with t
 FAMILIES.add("gpt2", "emergence.models.gpt2:GPT2", "GPT-2's decoder: learned positions, LayerNorm, GELU, tied output")
 FAMILIES.add("lstm", "emergence.models.lstm:LSTM", "stacked long short-term memory with a tied output")
 FAMILIES.add("mamba", "emergence.models.mamba:MAMBA", "selective state-space layers, a recurrence linear in time")
+FAMILIES.add("ngram", "emergence.models.ngram:NGRAM", "counts of n-grams with Kneser-Ney smoothing, in NumPy")
+FAMILIES.add("numpy", "emergence.models.by_hand:BY_HAND", "one hidden layer over the last tokens, by hand in NumPy")
 
 
 def build_network(family: str, config: ModelConfig, generator: torch.Generator) -> Any:

@@ -53,6 +53,8 @@ class Learner(Protocol):
 
 LEARNERS: Catalogue[Callable[..., Learner]] = Catalogue("learner")
 LEARNERS.add("gradient", "emergence.training.stack:Stack", "AdamW on an objective, one replica or several stacked")
+LEARNERS.add("counts", "emergence.training.counts:Counting", "n-grams, counted")
+LEARNERS.add("by_hand", "emergence.training.by_hand:ByHand", "AdamW with derivatives written out in NumPy")
 
 
 def make_learner(
