@@ -13,7 +13,11 @@ import emergence as em
 from emergence.models.checkpoint import find_checkpoints, load_network
 from tests.tiny import TINY, emergence, write_study
 
-THREE = TINY.replace("family: gpt", "family: [ngram, numpy, gpt]").replace("rungs: 3", "rungs: 2")
+THREE = (
+    TINY.replace("family: gpt", "family: [ngram, numpy, gpt]")
+    .replace("rungs: 3", "rungs: 2")
+    .replace("replicas: 2", "replicas: 1")
+)
 
 
 @pytest.fixture(scope="module")
@@ -29,7 +33,7 @@ def test_every_run_is_scored_and_judged(finished: Path) -> None:
     scores = pl.read_parquet(finished / "scores.parquet")
     runs = scores.select("family", "model", "seed").unique()
     families = ("gpt", "ngram", "numpy")
-    assert sorted(runs.rows()) == [(f, f"{f}-R0{r}", s) for f in families for r in (0, 1) for s in (0, 1)]
+    assert sorted(runs.rows()) == [(f, f"{f}-R0{r}", 0) for f in families for r in (0, 1)]
     verdicts = json.loads((finished / "verdicts.json").read_text())["verdicts"]
     assert {verdict["family"] for verdict in verdicts} == set(families)
     page = (finished / "report.html").read_text()
@@ -41,7 +45,7 @@ def test_the_text_is_learnt(finished: Path) -> None:
     for family in ("ngram", "numpy"):
         history = pl.read_parquet(finished / "models" / f"{family}-R01-s0" / "history.parquet")
         losses = history["validation_loss_corpus"].drop_nulls()
-        assert losses[-1] < 0.35 < 1.0 < losses[0] + 0.7
+        assert losses[-1] < min(0.35, losses[0])
         assert (history["flops"].diff().drop_nulls() > 0).all()
 
 
@@ -66,8 +70,8 @@ def test_a_model_is_loaded_and_used(finished: Path, family: str) -> None:
 def test_what_was_asked_while_learning_is_what_the_loaded_model_answers(finished: Path) -> None:
     """The records were made by the learner's network, the log-likelihoods here by the one from the disk."""
     for family in ("ngram", "numpy"):
-        records = sorted((finished / "records").glob(f"{family}-R00-s1-*.parquet"))[-1]
-        model = em.load(finished / "models" / f"{family}-R00-s1")
+        records = sorted((finished / "records").glob(f"{family}-R00-s0-*.parquet"))[-1]
+        model = em.load(finished / "models" / f"{family}-R00-s0")
         for row in pl.read_parquet(records).filter(pl.col("task") == "copy").head(5).iter_rows(named=True):
             found = model.loglikelihood(row["prompt"], row["target"]).logprobs
             assert found == pytest.approx(row["logprobs"][: len(found)], abs=1e-4)

@@ -13,10 +13,9 @@ __all__ = ["NGRAM", "NgramConfig", "most_order", "size_for"]
 
 TOLERANCE = 0.05  # asked and built parameter counts agree within this share
 ORDER = 5  # where only the number of n-grams is the dial
-WIDENING = (
-    5  # so many times the room is worth one order more: on tiny Shakespeare 3,000 numbers do best with order 3 or
-)
-# 4, 14,000 with 4, 65,000 with 5, 300,000 with 6, and any other order is worse by little
+#: So many times the room is worth one order more: on tiny Shakespeare 3,000 numbers do best with order 3 or 4, 14,000
+#: with 4, 65,000 with 5, 300,000 with 6, and an order more costs little.
+WIDENING = 5
 KEY_BITS = 63  # of the integer that one n-gram is written as
 ACTIVATIONS = 3  # per token and order: the n-gram, its place and its share
 

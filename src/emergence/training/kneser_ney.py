@@ -35,7 +35,7 @@ class Tables:
 
 
 def discounts(counts_E: Ints) -> tuple[float, float, float]:
-    """Return what is taken from counts of 1, 2, and 3 or more: equation 26 of Chen and Goodman 1999 (doi
+    """Return what modified Kneser-Ney takes from counts of 1, 2, and 3 or more (Chen and Goodman 1999, doi
     10.1006/csla.1999.0128).
 
     ``D_i = i - (i + 1) Y n_(i+1) / n_i`` with ``Y = n_1 / (n_1 + 2 n_2)``, where n_i n-grams have the count i. It is
