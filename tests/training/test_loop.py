@@ -152,6 +152,22 @@ def test_every_family_learns_and_resumes_bit_for_bit(tmp_path: Path, family: str
     assert weights(tmp_path / "broken", steps) == weights(tmp_path / "whole", steps)
 
 
+@pytest.mark.parametrize("family", ["ngram", "numpy"])
+def test_branches_of_other_learners_end_where_runs_of_their_own_would(tmp_path: Path, family: str) -> None:
+    (config,) = ladder(family, [4e3], vocabulary=10, context=CONTEXT)
+    spec = dataclasses.replace(BRANCHES, family=family, config=config, seeds=(5,), stacked=False)
+    train_all([tmp_path / "whole"], spec)
+    with pytest.raises(Interrupted):
+        train_all([tmp_path / "broken"], spec, stop_at=33)
+    train_all([tmp_path / "broken"], spec)
+    for end in spec.schedule.checkpoints:
+        schedule = Schedule(steps=end, warmup=0.05 * 60 / end, decay=0.3, checkpoints=(end,))
+        train_all([tmp_path / str(end)], dataclasses.replace(spec, schedule=schedule))
+        assert (
+            weights(tmp_path / "whole", end) == weights(tmp_path / "broken", end) == weights(tmp_path / str(end), end)
+        )
+
+
 @pytest.mark.parametrize("name", ["model.safetensors", "optimizer.safetensors", "state.json"])
 def test_a_flipped_byte_costs_only_the_way_from_the_checkpoint_before(tmp_path: Path, name: str) -> None:
     run(tmp_path / "whole")

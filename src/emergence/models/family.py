@@ -159,6 +159,8 @@ FAMILIES.add("mamba", "emergence.models.mamba:MAMBA", "selective state-space lay
 FAMILIES.add("bert", "emergence.models.bert:BERT", "bidirectional encoder with the weights of BertForMaskedLM")
 FAMILIES.add("rules", "emergence.models.rules:RULES", "exact rules for the generated tasks: what needs no learning")
 FAMILIES.add("word2vec", "emergence.models.word2vec:WORD2VEC", "word vectors by skip-gram with negative sampling")
+FAMILIES.add("ngram", "emergence.models.ngram:NGRAM", "counts of n-grams with Kneser-Ney smoothing, in NumPy")
+FAMILIES.add("numpy", "emergence.models.by_hand:BY_HAND", "one hidden layer over the last tokens, by hand in NumPy")
 
 
 def build_network(family: str, config: ModelConfig, generator: torch.Generator) -> Any:

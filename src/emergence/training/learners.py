@@ -55,6 +55,8 @@ LEARNERS: Catalogue[Callable[..., Learner]] = Catalogue("learner")
 LEARNERS.add("gradient", "emergence.training.stack:Stack", "AdamW on an objective, one replica or several stacked")
 LEARNERS.add("skipgram", "emergence.training.skipgram:CountingStack", "AdamW on vectors, and counts of what was read")
 LEARNERS.add("nothing", "emergence.training.nothing:Nothing", "a network without parameters stays what it is")
+LEARNERS.add("counts", "emergence.training.counts:Counting", "n-grams, counted")
+LEARNERS.add("by_hand", "emergence.training.by_hand:ByHand", "AdamW with derivatives written out in NumPy")
 
 
 def make_learner(
