@@ -19,13 +19,18 @@ __all__ = ["export_network"]
 def export_network(family: str, network: Any, tokenizer: Tokenizer, folder: Path) -> Path:
     """Write ``model.safetensors``, ``config.json``, ``generation_config.json`` and the tokenizer's files to ``folder``.
 
-    Raises UserError for a family that transformers does not have, and when the folder holds something else already or
-    cannot be written.
+    Raises UserError for a family that transformers does not have, for a tokenizer that it could not read, and when the
+    folder holds something else already or cannot be written.
     """
     from safetensors.torch import save_file
 
     if family not in LAYOUTS:
         raise UserError(f"transformers has no counterpart of the family {family}; {', '.join(LAYOUTS)} can be exported")
+    if tokenizer.needs:
+        raise UserError(
+            f"the tokenizer reads text with {' and '.join(tokenizer.needs)}, which transformers does not; to "
+            "export a model, train it with corpus.tokenizer.kind byte, char or bpe and without corpus.fold"
+        )
     config, layout = network.config, LAYOUTS[family]
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UserError(f"{folder} exists and is not an empty folder; export to a new one")

@@ -206,8 +206,11 @@ def _now() -> str:
 
 
 def _versions() -> dict[str, str]:
-    names = ("emergence", "torch", "numpy", "scipy", "tokenizers", "polars")
-    return {"python": platform.python_version(), **{name: metadata.version(name) for name in names}}
+    found = {"python": platform.python_version()}
+    for name in ("emergence", "torch", "numpy", "scipy", "tokenizers", "polars", "rjieba", "opencc"):
+        with contextlib.suppress(metadata.PackageNotFoundError):  # the last two are extras
+            found[name] = metadata.version(name)
+    return found
 
 
 def _hardware() -> dict[str, Any]:

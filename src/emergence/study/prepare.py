@@ -7,6 +7,7 @@ from typing import Any
 
 from emergence.core.errors import UserError
 from emergence.core.seeds import stream
+from emergence.study.coverage import note_unknown
 from emergence.study.folder import StudyFolder
 from emergence.study.plan import Plan
 from emergence.tasks.task import GeneratedTask
@@ -22,7 +23,7 @@ VALIDATION_ROWS = 512
 
 
 def prepare(plan: Plan, folder: StudyFolder) -> None:
-    """Write the tokenizer, packed texts and example rows, or reuse what is there.
+    """Write the tokenizer, packed texts and example rows, or reuse what is there; note what the tokenizer cannot write.
 
     Raises UserError when the texts are not those this folder was begun with.
     """
@@ -49,6 +50,7 @@ def prepare(plan: Plan, folder: StudyFolder) -> None:
                 rng=stream(plan.study.seed, name, split),
                 identity={"options": task.options.model_dump(), "seed": plan.study.seed},
             )
+    note_unknown(plan, folder)
     folder.record_files(data)
 
 

@@ -6,7 +6,8 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from emergence.text.corpus import Corpus, read_corpus, split_corpus
+    from emergence.text.corpus import Corpus, distinct, read_corpus, split_corpus
+    from emergence.text.folding import folding_into
     from emergence.text.language_tokenizer import LanguageTokenizer
     from emergence.text.packing import PackedTokens, open_packed, pack
     from emergence.text.tokenizers import END_TOKEN, UNKNOWN_TOKEN, Tokenizer, build_tokenizer
@@ -19,6 +20,8 @@ __all__ = [
     "PackedTokens",
     "Tokenizer",
     "build_tokenizer",
+    "distinct",
+    "folding_into",
     "open_packed",
     "pack",
     "read_corpus",
@@ -27,7 +30,8 @@ __all__ = [
 
 # Imported on first use: NumPy and the tokenizers library would slow the start of everything that names this room.
 _HOMES = {
-    "corpus": ("Corpus", "read_corpus", "split_corpus"),
+    "corpus": ("Corpus", "distinct", "read_corpus", "split_corpus"),
+    "folding": ("folding_into",),
     "language_tokenizer": ("LanguageTokenizer",),
     "packing": ("PackedTokens", "open_packed", "pack"),
     "tokenizers": ("END_TOKEN", "UNKNOWN_TOKEN", "Tokenizer", "build_tokenizer"),
