@@ -17,7 +17,17 @@ from emergence.core.settings import StudySettings, TrainingSettings
 from emergence.models.family import FAMILIES, ladder
 from emergence.tasks.catalogue import make_task
 from emergence.tasks.task import Task, TaskContext
-from emergence.text import Corpus, Tokenizer, build_tokenizer, distinct, folding_into, read_corpus, split_corpus
+from emergence.text import (
+    Corpus,
+    Summary,
+    Tokenizer,
+    build_tokenizer,
+    distinct,
+    folding_into,
+    read_corpus,
+    split_corpus,
+    summarise,
+)
 from emergence.training.schedule import BASE_LEARNING_RATE, Schedule, checkpoint_steps
 
 __all__ = ["Job", "Plan", "Rung", "Texts", "make_plan"]
@@ -37,6 +47,10 @@ class Texts:
     training: tuple[str, ...] = ()
     validation: tuple[str, ...] = ()
     corpus: Corpus | None = None
+
+    def summary(self) -> Summary | None:
+        """Say what the corpus is about; None where there is none."""
+        return summarise(self.corpus.documents, self.tokenizer) if self.corpus is not None else None
 
     @property
     def identity(self) -> str:
