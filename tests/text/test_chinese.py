@@ -249,7 +249,7 @@ def test_a_packed_corpus_counts_what_was_read(tmp_path: Path) -> None:
 
 def test_the_poems_are_read_fast_and_whole(corpora: Path) -> None:
     poems = read_corpus(["chinese_poetry/*三百首.json"], corpora)
-    tokenizer = build_tokenizer(TokenizerSettings(kind="word", vocabulary=2048), poems.documents)
+    tokenizer = build_tokenizer(TokenizerSettings(kind="word", vocabulary=4096), poems.documents)
     start = time.process_time()
     ids = tokenizer.encode_batch(poems.documents)
     seconds = time.process_time() - start

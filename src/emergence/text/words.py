@@ -25,7 +25,7 @@ __all__ = ["HAN", "WordTable", "choose_words", "cut_chinese", "cut_words", "cutt
 #: The characters of the script Han (Unicode 17), as the inside of a character class.
 HAN = (
     "\u2e80-\u2e99\u2e9b-\u2ef3\u2f00-\u2fd5\u3005\u3007\u3021-\u3029\u3038-\u303b\u3400-\u4dbf\u4e00-\u9fff"
-    "\uf900-\ufad9\U00016fe2\U00016fe3\U00016ff0-\U00016ff6\U00020000-\U0003ffff"
+    "\uf900-\ufa6d\ufa70-\ufad9\U00016fe2\U00016fe3\U00016ff0-\U00016ff6\U00020000-\U0003ffff"
 )
 
 #: A run of Chinese; otherwise GPT-2's pattern with every digit alone, as in our BPE (`text.tokenizers`).
