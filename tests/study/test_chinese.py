@@ -53,6 +53,7 @@ def test_words_in_one_script_are_trained_asked_and_remembered(home: Path) -> Non
     result = em.run(study(), out="run")
     assert set(result.scores["metric"]) >= {"bits_per_byte", "exact_match"}
     assert not [note for note in result.notes if "does not know" in note]
+    assert "word of at most 320 tokens, folded into simplified Chinese" in (home / "run" / "report.md").read_text()
     model = em.load("run/models/R00-s0")
     assert model.tokenizer.decode(model.tokenizer.encode("舉頭望明月 abc")) == "举头望明月 abc"
     assert model.loglikelihood("舉頭", "望明月").total == model.loglikelihood("举头", "望明月").total

@@ -92,6 +92,17 @@ def test_words_are_cut_as_rjieba_cuts_them() -> None:
     assert list(cut_words(f"the cat{text}, 12")) == ["the", " cat", *rjieba.cut(text), ",", " ", "1", "2"]
 
 
+@settings(deadline=None)
+@given(
+    st.lists(st.one_of(st.sampled_from(["\n", "\n\n", " ", " \n", "a", "，", "北京大学", "12"]), any_text)).map("".join)
+)
+def test_a_long_text_is_cut_in_parts_as_in_one(text: str) -> None:
+    whole = list(cut_words(text))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("emergence.text.words.PART", 1)
+        assert list(cut_words(text)) == whole
+
+
 def test_the_script_is_what_unicode_says() -> None:
     """Of all code points the ranges name those that the regular expressions of the tokenizers library call Han."""
     split = backend.pre_tokenizers.Split(backend.Regex(r"\p{Han}+"), "isolated")

@@ -175,6 +175,7 @@ def _facts(study: Mapping[str, Any], manifest: Mapping[str, Any], history: pl.Da
         "study": study["name"],
         "seed": str(study["seed"]),
         "runs": _runs(study, len(last)),
+        **_reading(study["corpus"]),
         "training tokens per run": f"{last.select(pl.col('tokens').max()).item():,.0f}",
         "training FLOPs": f"{float(last['flops_spent'].sum()):.3g}",
         "training time": f"{float(last['seconds'].sum()):,.0f} s of one core each",
@@ -184,6 +185,16 @@ def _facts(study: Mapping[str, Any], manifest: Mapping[str, Any], history: pl.Da
         "versions": ", ".join(f"{name} {version}" for name, version in versions.items()),
         "started": manifest["started"],
     }
+
+
+def _reading(corpus: Mapping[str, Any] | None) -> dict[str, str]:
+    """Return how the corpus was read, where there was one."""
+    if corpus is None:
+        return {}
+    kind = corpus["tokenizer"]["kind"]
+    bound = f" of at most {corpus['tokenizer']['vocabulary']:,} tokens" if kind in ("bpe", "word") else ""
+    script = f", folded into {corpus['fold']} Chinese" if corpus.get("fold") else ""
+    return {"tokenizer": f"{kind}{bound}{script}"}
 
 
 def _runs(study: Mapping[str, Any], number: int) -> str:

@@ -31,6 +31,7 @@ HAN = (
 #: A run of Chinese; otherwise GPT-2's pattern with every digit alone, as in our BPE (`text.tokenizers`).
 _PATTERN = r"\p{Han}+|'(?:[sdmt]|ll|ve|re)| ?[\p{L}&&[^\p{Han}]]+|\p{N}| ?[^\s\p{L}\p{N}\p{Han}]+|\s+(?!\S)|\s+"
 _CHINESE = re.compile(f"[{HAN}]")
+PART = 1 << 16  # characters that are cut at once, at least
 _SEEN_OFTEN = 2  # a word that occurs once is not worth a token, as in our BPE
 _MOST_KEPT = 1_000_000  # spellings of words outside the vocabulary that are remembered
 
@@ -62,11 +63,29 @@ def cut_words(text: str) -> Iterator[str]:
     Raises TypeError for half of a surrogate pair.
     """
     cut = cut_chinese()
-    for piece, _ in _splitter().pre_tokenize_str(text):
-        if len(piece) > 1 and _CHINESE.match(piece):
-            yield from cut(piece)
-        else:
-            yield piece
+    for part in _parts(text):
+        for piece, _ in _splitter().pre_tokenize_str(part):
+            if len(piece) > 1 and _CHINESE.match(piece):
+                yield from cut(piece)
+            else:
+                yield piece
+
+
+def _parts(text: str) -> Iterator[str]:
+    """Yield a long text in parts, so that its words are not all in memory at once.
+
+    Before a line's end that follows no space a word always begins, and what follows does not change the one before.
+    """
+    start = 0
+    while len(text) - start > PART:
+        end = text.find("\n", start + PART)
+        while end > 0 and text[end - 1].isspace():
+            end = text.find("\n", end + 1)
+        if end < 0:
+            break
+        yield text[start:end]
+        start = end
+    yield text[start:]
 
 
 def choose_words(texts: Iterable[str], size: int) -> list[str]:
