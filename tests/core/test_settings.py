@@ -65,7 +65,7 @@ def test_a_resolved_study_reads_back_the_same() -> None:
         ("smallest: 3e3", "smallest: 3e9", 2, "below smallest"),
         ("rungs: 6", "rungs: 0", 2, "rungs"),
         ("context: 64", "context: -1", 2, "context"),
-        ("kind: bpe", "kind: words", 5, "'byte', 'char' or 'bpe'"),
+        ("kind: bpe", "kind: words", 5, "'byte', 'char', 'bpe' or 'word'"),
         ("hold_out: largest", "hold_out: smallest", 15, "analysis.hold_out"),
         ("hold_out: largest", "hold_out: -1", 15, "analysis.hold_out"),
         ("hold_out: largest", "holdout: 1", 15, "did you mean 'hold_out'"),

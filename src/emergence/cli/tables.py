@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +12,7 @@ if TYPE_CHECKING:
 
     from emergence.study.plan import Plan
     from emergence.study.published import PublishedPlan
+    from emergence.text import Summary
 
 __all__ = ["listing", "plan_document", "plan_table"]
 
@@ -42,8 +45,10 @@ def plan_document(plan: Plan | PublishedPlan) -> dict[str, Any]:
     if isinstance(plan, PublishedPlan):
         return _published_document(plan)
     layout = lay_out(plan)
+    summary = plan.texts.summary()
     return {
         "study": plan.study.name,
+        "corpus": asdict(summary) if summary is not None else None,
         "tokens": plan.tokens,
         "steps": plan.steps,
         "replicas": plan.study.replicas,
@@ -127,7 +132,7 @@ def _published_table(plan: PublishedPlan) -> list[RenderableType]:
 
 
 def plan_table(plan: Plan | PublishedPlan) -> list[RenderableType]:
-    """Return a table of the rungs and a line on the whole."""
+    """Return a table of the rungs, a line on the whole, and what the corpus holds."""
     from rich.table import Table
 
     from emergence.study.packing import lay_out
@@ -159,7 +164,31 @@ def plan_table(plan: Plan | PublishedPlan) -> list[RenderableType]:
         table,
         f"{len(plan.jobs)} runs of {plan.tokens:,} tokens ({plan.steps:,} steps; {sources}), {plan.flops:.3g} FLOPs, "
         f"{plan.workers} side by side: about {_duration(layout.seconds)}{budgets}",
+        *([] if (summary := plan.texts.summary()) is None else _corpus_lines(summary, plan)),
     ]
+
+
+def _corpus_lines(summary: Summary, plan: Plan) -> list[RenderableType]:
+    """Return sentences on the corpus: what is frequent in it, and how the tokenizer cuts it."""
+    from rich.text import Text
+
+    assert plan.study.corpus is not None
+    kind = plan.study.corpus.tokenizer.kind
+    unknown = f", {summary.unknown:.2g} of them unknown" if summary.unknown else ""
+    size = f"{summary.documents:,} documents, {summary.characters:,} characters ({summary.chinese:.0%} Chinese)"
+    tokens = (
+        f"{plan.texts.tokenizer.vocabulary_size:,} tokens of {summary.characters_per_token:.2f} characters{unknown}"
+    )
+    lines = [
+        f"Corpus: {size}; {kind} tokenizer, {tokens}",
+        f"Frequent words: {summary.missing}" if summary.missing else _listed("Frequent words", summary.words),
+        *([_listed("Frequent pairs", summary.pairs)] if summary.pairs else []),
+    ]
+    return [Text(line) for line in lines]
+
+
+def _listed(title: str, counts: Sequence[tuple[str, int]]) -> str:
+    return f"{title}: {', '.join(f'{words} ({count:,})' for words, count in counts) or 'none'}"
 
 
 def _duration(seconds: float) -> str:

@@ -15,6 +15,7 @@ __all__ = [
     "CorpusSettings",
     "EvaluationSettings",
     "ExecutionSettings",
+    "Fold",
     "LadderSettings",
     "ModelSettings",
     "StudySettings",
@@ -26,6 +27,7 @@ __all__ = [
 
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
+Fold = Literal["simplified", "traditional"]
 
 
 class Settings(BaseModel):
@@ -35,16 +37,17 @@ class Settings(BaseModel):
 
 
 class TokenizerSettings(Settings):
-    """How text becomes tokens. ``vocabulary`` bounds the learned kinds."""
+    """How text becomes tokens. ``vocabulary`` bounds ``bpe`` and ``word``."""
 
-    kind: Literal["byte", "char", "bpe"] = "char"
+    kind: Literal["byte", "char", "bpe", "word"] = "char"
     vocabulary: Annotated[int, Field(ge=260, le=1_000_000)] = 4096
 
 
 class CorpusSettings(Settings):
-    """Text files (globs allowed) and the tokenizer trained on them."""
+    """Text files (globs allowed), the tokenizer trained on them, and the script that Chinese is folded into first."""
 
     files: tuple[str, ...] = ()
+    fold: Fold | None = None
     tokenizer: TokenizerSettings = TokenizerSettings()
 
     @field_validator("files", mode="before")

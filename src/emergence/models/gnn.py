@@ -98,8 +98,8 @@ def size_for(
 
     The dial is the width, with about an eighth as many layers (``vary="both"``) or four (``"width"``), or the number of
     layers at width 32 (``"depth"``), each of the same size: a ladder with ``counts`` in steps of that has every depth
-    from its smallest to its largest. Raises UserError where no configuration comes within 5 %, and for another vocabulary than
-    that of the graph tasks, from which alone graphs can be read.
+    from its smallest to its largest. Raises UserError where no configuration comes within 5 %, and for another
+    vocabulary than that of the graph tasks, from which alone graphs can be read.
     """
     name = NAMES[aggregation]
     if vocabulary != GRAPH_VOCABULARY:

@@ -24,11 +24,16 @@ def export_network(family: str, network: Any, tokenizer: Tokenizer, folder: Path
 
     For a model that writes there is also ``generation_config.json``; for one that fills masks the tokenizer has a mask.
 
-    The ``family`` is one of `LAYOUTS`. Raises UserError when the folder holds something else already or cannot be
-    written.
+    The ``family`` is one of `LAYOUTS`. Raises UserError for a tokenizer that transformers could not read, and when the
+    folder holds something else already or cannot be written.
     """
     from safetensors.torch import save_file
 
+    if tokenizer.needs:
+        raise UserError(
+            f"the tokenizer reads text with {' and '.join(tokenizer.needs)}, which transformers does not; to "
+            "export a model, train it with corpus.tokenizer.kind byte, char or bpe and without corpus.fold"
+        )
     config, layout = network.config, LAYOUTS[family]
     check_new(folder)
     end = tokenizer.end_id

@@ -214,10 +214,21 @@ def _training(study: Mapping[str, Any], history: pl.DataFrame) -> dict[str, str]
     last = history.group_by("model", "seed").agg(pl.col("flops_spent", "seconds", "tokens").max())
     return {
         "runs": _runs(study, len(last)),
+        **_reading(study["corpus"]),
         "training tokens per run": f"{last.select(pl.col('tokens').max()).item():,.0f}",
         "training FLOPs": f"{float(last['flops_spent'].sum()):.3g}",
         "training time": f"{float(last['seconds'].sum()):,.0f} s of one core each",
     }
+
+
+def _reading(corpus: Mapping[str, Any] | None) -> dict[str, str]:
+    """Return how the corpus was read, where there was one."""
+    if corpus is None:
+        return {}
+    kind = corpus["tokenizer"]["kind"]
+    bound = f" of at most {corpus['tokenizer']['vocabulary']:,} tokens" if kind in ("bpe", "word") else ""
+    script = f", folded into {corpus['fold']} Chinese" if corpus.get("fold") else ""
+    return {"tokenizer": f"{kind}{bound}{script}"}
 
 
 def _runs(study: Mapping[str, Any], number: int) -> str:

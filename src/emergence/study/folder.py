@@ -222,10 +222,14 @@ def _now() -> str:
 
 
 def _versions(study: StudySettings) -> dict[str, str]:
-    names = ["emergence", "torch", "numpy", "scipy", "tokenizers", "polars"]
+    names = ["emergence", "torch", "numpy", "scipy", "tokenizers", "polars", "rjieba", "opencc"]
     if study.model.huggingface:
         names.append("transformers")
-    return {"python": platform.python_version(), **{name: metadata.version(name) for name in names}}
+    found = {"python": platform.python_version()}
+    for name in names:
+        with contextlib.suppress(metadata.PackageNotFoundError):  # some are extras
+            found[name] = metadata.version(name)
+    return found
 
 
 def _hardware() -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,17 @@ from emergence.study.machine import machine_bytes, run_bytes, worker_count
 from emergence.study.published import PublishedPlan, plan_published
 from emergence.tasks.catalogue import make_task
 from emergence.tasks.task import GeneratedTask, Task, TaskContext
-from emergence.text import Corpus, Tokenizer, build_tokenizer, read_corpus, split_corpus
+from emergence.text import (
+    Corpus,
+    Summary,
+    Tokenizer,
+    build_tokenizer,
+    distinct,
+    folding_into,
+    read_corpus,
+    split_corpus,
+    summarise,
+)
 from emergence.training.schedule import BASE_LEARNING_RATE, Schedule, checkpoint_steps
 
 __all__ = ["Job", "Plan", "Rung", "Texts", "make_plan", "worth_stacking"]
@@ -37,6 +48,10 @@ class Texts:
     validation: tuple[str, ...] = ()
     corpus: Corpus | None = None
     files: tuple[str, ...] = ()  # hashes of what the tasks read
+
+    def summary(self) -> Summary | None:
+        """Say what the corpus is about; None where there is none."""
+        return summarise(self.corpus.documents, self.tokenizer) if self.corpus is not None else None
 
     @property
     def identity(self) -> str:
@@ -274,11 +289,14 @@ def _texts(study: StudySettings, tasks: dict[str, Task]) -> Texts:
         raise UserError(
             f"study {study.name} needs texts: add corpus.files, for example --set corpus.files=my-texts/*.txt"
         )
+    fold = study.corpus.fold
     corpus = read_corpus(study.corpus.files, None)
+    if fold is not None:  # a poem in both scripts must not be learnt in one and held out in the other
+        corpus = distinct(corpus, folding_into(fold))
     training, validation = split_corpus(corpus, seed=study.seed)
     # A character that only the held-out part has would be unknown to every model; the alphabet is not a secret.
     everything = [*training, *validation] if study.corpus.tokenizer.kind == "char" else training
-    tokenizer = build_tokenizer(study.corpus.tokenizer, everything, alphabet)
+    tokenizer = build_tokenizer(study.corpus.tokenizer, everything, alphabet, fold=fold)
     for name, part in (("training", training), ("validation", validation)):
         _check_length(part, tokenizer, study.model.context, name)
     return Texts(tokenizer, tuple(training), tuple(validation), corpus, files)
@@ -304,7 +322,18 @@ def _check_questions(study: StudySettings, tasks: dict[str, Task], texts: Texts)
     for task in tasks.values():
         for shots in study.evaluation.shots:
             if task.trains:
-                task.questions(context, study.evaluation.examples, shots)
+                questions = task.questions(context, study.evaluation.examples, shots)
+                _check_folding(task.name, (question.target for question in questions), texts.tokenizer)
+
+
+def _check_folding(name: str, targets: Iterable[str], tokenizer: Tokenizer) -> None:
+    """Raise UserError where folding leaves a model no way to write the right answer."""
+    for target in targets:
+        if tokenizer.fold(target) != target:
+            raise UserError(
+                f"corpus.fold turns {target!r}, an answer of the task {name}, into {tokenizer.fold(target)!r}; leave "
+                "corpus.fold out, or fold the texts of the task too"
+            )
 
 
 def _sources(study: StudySettings, tasks: dict[str, Task]) -> dict[str, float]:

@@ -8,6 +8,7 @@ from typing import Any
 from emergence.core.errors import UserError
 from emergence.core.seeds import stream
 from emergence.models.vectors import read_vectors, save_vectors
+from emergence.study.coverage import note_unknown
 from emergence.study.folder import StudyFolder
 from emergence.study.plan import Plan
 from emergence.tasks.task import GeneratedTask
@@ -23,7 +24,7 @@ VALIDATION_ROWS = 512
 
 
 def prepare(plan: Plan, folder: StudyFolder) -> None:
-    """Write the tokenizer, packed texts and example rows, or reuse what is there.
+    """Write the tokenizer, packed texts and example rows, or reuse what is there; note what the tokenizer cannot write.
 
     Raises UserError when the texts are not those this folder was begun with.
     """
@@ -54,6 +55,7 @@ def prepare(plan: Plan, folder: StudyFolder) -> None:
                 identity={"options": task.options.model_dump(), "seed": plan.study.seed}
                 | ({"data": task.data} if task.data else {}),
             )
+    note_unknown(plan, folder)
     folder.record_files(data)
 
 

@@ -6,30 +6,41 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from emergence.text.corpus import Corpus, read_corpus, split_corpus
+    from emergence.text.bag import Bag
+    from emergence.text.corpus import Corpus, distinct, read_corpus, split_corpus
+    from emergence.text.folding import folding_into
     from emergence.text.language_tokenizer import LanguageTokenizer
     from emergence.text.packing import PackedTokens, open_packed, pack
+    from emergence.text.summary import Summary, summarise
     from emergence.text.tokenizers import END_TOKEN, UNKNOWN_TOKEN, Tokenizer, build_tokenizer
 
 __all__ = [
     "END_TOKEN",
     "UNKNOWN_TOKEN",
+    "Bag",
     "Corpus",
     "LanguageTokenizer",
     "PackedTokens",
+    "Summary",
     "Tokenizer",
     "build_tokenizer",
+    "distinct",
+    "folding_into",
     "open_packed",
     "pack",
     "read_corpus",
     "split_corpus",
+    "summarise",
 ]
 
 # Imported on first use: NumPy and the tokenizers library would slow the start of everything that names this room.
 _HOMES = {
-    "corpus": ("Corpus", "read_corpus", "split_corpus"),
+    "bag": ("Bag",),
+    "corpus": ("Corpus", "distinct", "read_corpus", "split_corpus"),
+    "folding": ("folding_into",),
     "language_tokenizer": ("LanguageTokenizer",),
     "packing": ("PackedTokens", "open_packed", "pack"),
+    "summary": ("Summary", "summarise"),
     "tokenizers": ("END_TOKEN", "UNKNOWN_TOKEN", "Tokenizer", "build_tokenizer"),
 }
 

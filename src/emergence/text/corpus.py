@@ -11,7 +11,7 @@ from pathlib import Path
 from emergence.core.errors import UserError, nearest
 from emergence.text.shapes import document_in, documents_in, parse_json
 
-__all__ = ["Corpus", "read_corpus", "split_corpus"]
+__all__ = ["Corpus", "distinct", "read_corpus", "split_corpus"]
 
 
 @dataclass(frozen=True)
@@ -50,6 +50,14 @@ def read_corpus(patterns: Sequence[str], base: Path | None) -> Corpus:
         names = ", ".join(str(file) for file in files[:3]) + (" and others" if len(files) > 3 else "")
         raise UserError(f"the corpus is empty: there is no text in {names}; name files that contain text")
     return Corpus(documents=tuple(documents), files=files)
+
+
+def distinct(corpus: Corpus, form: Callable[[str], str]) -> Corpus:
+    """Return the corpus with the first of all documents that have the same ``form``: those in two scripts, say."""
+    first: dict[str, str] = {}
+    for document in corpus.documents:
+        first.setdefault(form(document), document)
+    return Corpus(documents=tuple(first.values()), files=corpus.files)
 
 
 def split_corpus(corpus: Corpus, *, seed: int, fraction: float = 0.1) -> tuple[list[str], list[str]]:

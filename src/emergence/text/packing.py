@@ -31,7 +31,7 @@ class PackedTokens:
     dtype: str  # "<u2" or "<u4"
     count: int  # tokens, the end tokens included
     documents: int
-    characters: int  # of the text, so that a loss can be given per character
+    characters: int  # of the text as it was read, folded if it was, so that a loss can be given per character
     utf8_bytes: int  # likewise per byte
     unknown: int  # tokens that stand for a character outside the vocabulary
     fingerprint: str  # of the documents and the tokenizer
@@ -68,10 +68,13 @@ def pack(documents: Sequence[str], tokenizer: Tokenizer, path: Path) -> PackedTo
         pass
     dtype = "<u2" if tokenizer.vocabulary_size <= 1 << 16 else "<u4"
     digest = hashlib.sha256()
-    count = unknown = 0
+    count = unknown = characters = utf8_bytes = 0
     with writing(path) as temporary, temporary.open("wb") as file:
         for batch in _batches(documents):
             arrays = tokenizer.encode_arrays(batch)
+            for text in map(tokenizer.fold, batch):
+                characters += len(text)
+                utf8_bytes += len(text.encode())
             if tokenizer.unknown_id is not None:
                 unknown += sum(int(np.count_nonzero(ids == tokenizer.unknown_id)) for ids in arrays)
             end = np.asarray([tokenizer.end_id], dtype=dtype)
@@ -85,8 +88,8 @@ def pack(documents: Sequence[str], tokenizer: Tokenizer, path: Path) -> PackedTo
         dtype=dtype,
         count=count,
         documents=len(documents),
-        characters=sum(map(len, documents)),
-        utf8_bytes=sum(len(text.encode()) for text in documents),
+        characters=characters,
+        utf8_bytes=utf8_bytes,
         unknown=unknown,
         fingerprint=fingerprint,
         sha256=digest.hexdigest(),

@@ -1,8 +1,9 @@
-"""Byte, character and byte-level BPE tokenizers, kept as `tokenizer.json` that other libraries read too.
+"""Byte, character, byte-level BPE and word tokenizers, kept as `tokenizer.json`.
 
-Every kind is a BPE model of the `tokenizers` library: the byte and character kinds are BPE without a single merge, so
-one file format serves all three. Without merges a token is a table look-up, which NumPy does some two hundred times
-faster than the library; the ids are the same.
+Every kind is a BPE model of the `tokenizers` library: all but `bpe` are BPE without a single merge, so one file format
+serves them. Without merges a token is a table look-up, which NumPy does some two hundred times faster than the library;
+the ids are the same. Other libraries read the files too, unless words are cut by `rjieba` or text is folded by OpenCC,
+which no section of the format can say: such a file says so, and they refuse it (`text.extras`).
 
 The only special token is `END_TOKEN`: begin, end, separator and padding in one. It has an id but no spelling, so a
 corpus that contains the letters ``<|endoftext|>`` is encoded as those letters.
@@ -12,7 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, final
 
@@ -22,9 +23,13 @@ import tokenizers as backend
 
 from emergence.core.errors import UserError
 from emergence.core.store import write_bytes
+from emergence.text.extras import make_extras, take_extras
+from emergence.text.folding import folding_into
+from emergence.text.spelling import byte_letters
+from emergence.text.words import word_vocabulary
 
 if TYPE_CHECKING:
-    from emergence.core.settings import TokenizerSettings
+    from emergence.core.settings import Fold, TokenizerSettings
 
 __all__ = ["END_TOKEN", "UNKNOWN_TOKEN", "Tokenizer", "build_tokenizer"]
 
@@ -40,12 +45,17 @@ Ids = npt.NDArray[np.uint32]
 
 @final
 class Tokenizer:
-    """Text to token ids and back."""
+    """Text to token ids and back. ``fold`` writes a text as `encode` reads it; only `corpus.fold` makes it do anything.
+
+    ``needs`` names what must be installed beside the `tokenizers` library, and what no other program knows of the file.
+    """
 
     def __init__(self, serialised: str) -> None:
-        """Make a tokenizer from the content of a ``tokenizer.json``; raises ValueError when it is none of ours."""
+        """Make a tokenizer from the content of a ``tokenizer.json``; raises ValueError when it is none of ours, and
+        UserError when a library that it needs is missing or cuts or folds text otherwise than when it was made."""
+        plain, self._extras = take_extras(serialised)
         try:
-            self._inner = backend.Tokenizer.from_str(serialised)
+            self._inner = backend.Tokenizer.from_str(plain)
         except Exception as error:  # the library raises bare Exception
             raise ValueError(f"this is not a tokenizer.json: {error}") from error
         self._inner.no_truncation()
@@ -61,8 +71,11 @@ class Tokenizer:
         unknown = content["model"].get("unk_token")
         self.unknown_id: int | None = self._inner.token_to_id(unknown) if unknown else content["model"].get("unk_id")
         self.vocabulary_size: int = max(self._inner.get_vocab().values()) + 1
-        self.identity: str = hashlib.sha256(self._inner.to_str().encode()).hexdigest()
-        self._bytes, self._characters = _tables(content, self.unknown_id)
+        self.needs = self._extras.needs
+        self.identity: str = hashlib.sha256(self._extras.identify(self._inner.to_str()).encode()).hexdigest()
+        self.fold: Callable[[str], str] = self._extras.folding()
+        self._words = self._extras.word_table(_without_end(content["model"]["vocab"]))
+        self._bytes, self._characters = _tables(content, self.unknown_id) if self._words is None else (None, None)
         self._sizes = _byte_sizes(self._inner, content, self.vocabulary_size)
 
     def encode(self, text: str) -> list[int]:
@@ -79,15 +92,16 @@ class Tokenizer:
         """Return the token ids of every text as arrays, which for a large text is much faster than lists."""
         try:
             if self._bytes is not None:
-                return [self._bytes[np.frombuffer(text.encode(), dtype=np.uint8)] for text in texts]
+                return [self._bytes[np.frombuffer(self.fold(text).encode(), dtype=np.uint8)] for text in texts]
             if self._characters is not None:
-                return [_look_up(self._characters, text) for text in texts]
+                return [_look_up(self._characters, self.fold(text)) for text in texts]
         except UnicodeEncodeError as error:
             raise _surrogate() from error
         return [np.asarray(ids, dtype=np.uint32) for ids in self._encode_slowly(texts)]
 
     def decode(self, ids: Iterable[int]) -> str:
-        """Return the text of ``ids`` without end tokens; bytes that are not UTF-8 become U+FFFD."""
+        """Return the text of ``ids`` without end tokens; bytes that are not UTF-8 become U+FFFD. Of a text's own ids it
+        is that text, folded if the tokenizer folds."""
         text: str = self._inner.decode([int(i) for i in ids], skip_special_tokens=True)
         return text
 
@@ -100,7 +114,7 @@ class Tokenizer:
         content = json.loads(self._inner.to_str())
         special = {token["id"] for token in content["added_tokens"] if token["special"]}
         byte_level = (content["decoder"] or {}).get("type") == "ByteLevel"
-        values = {letter: byte for byte, letter in enumerate(_byte_letters())}
+        values = {letter: byte for byte, letter in enumerate(byte_letters())}
         found = [b""] * self.vocabulary_size
         for token, index in self._inner.get_vocab().items():
             if index == self.unknown_id:
@@ -116,7 +130,7 @@ class Tokenizer:
         if more:
             inner = backend.Tokenizer.from_str(inner.to_str())
             inner.add_special_tokens([backend.AddedToken(token, special=True, normalized=False) for token in more])
-        write_bytes(path, inner.to_str(pretty=True).encode())
+        write_bytes(path, self._extras.put_into(inner.to_str(pretty=True)).encode())
 
     @classmethod
     def load(cls, path: Path) -> Tokenizer:
@@ -131,30 +145,54 @@ class Tokenizer:
 
     def _encode_slowly(self, texts: Sequence[str]) -> list[list[int]]:
         try:
-            encodings = self._inner.encode_batch_fast(list(texts), add_special_tokens=False)
-        except TypeError as error:
+            folded = [self.fold(text) for text in texts]
+            if self._words is not None:
+                return [self._words.encode(text) for text in folded]
+            encodings = self._inner.encode_batch_fast(folded, add_special_tokens=False)
+        except (TypeError, UnicodeEncodeError) as error:
             raise _surrogate() from error
         return [encoding.ids for encoding in encodings]
 
+    def _serialised(self, *, pretty: bool = False) -> str:
+        return self._extras.put_into(self._inner.to_str(pretty=pretty))
+
     def __reduce__(self) -> tuple[type[Tokenizer], tuple[str]]:
         # Pickled through the constructor: the library's own pickle forgets `encode_special_tokens`.
-        return Tokenizer, (self._inner.to_str(),)
+        return Tokenizer, (self._serialised(),)
 
     def __repr__(self) -> str:
         return f"Tokenizer(vocabulary_size={self.vocabulary_size}, identity={self.identity[:12]})"
 
 
-def build_tokenizer(settings: TokenizerSettings, texts: Iterable[str], alphabet: str = "") -> Tokenizer:
+def build_tokenizer(
+    settings: TokenizerSettings, texts: Iterable[str], alphabet: str = "", *, fold: Fold | None = None
+) -> Tokenizer:
     """Return the tokenizer that ``settings`` ask for, learnt from ``texts``.
 
     ``byte`` has the 256 bytes, each with its own value as its id, and needs no text. ``char`` has one token for each
     character (code point) of the texts and of ``alphabet``, and one for every other. ``bpe`` is byte-level BPE
     (Sennrich et al. 2016, arXiv 1508.07909; Radford et al. 2019) with at most ``settings.vocabulary`` tokens; pairs
-    seen once are not merged, so a small corpus gives fewer. The result depends on the texts, not on their order.
-    Raises UserError where a character tokenizer is given no character.
+    seen once are not merged, so a small corpus gives fewer. ``word`` has the bytes and the words and characters that
+    save most tokens (`text.words`), as many in all. With ``fold`` every text is folded into one script before it is
+    read, here and ever after. The result depends on the texts, not on their order.
+    Raises UserError where a character tokenizer is given no character, and where a library is missing.
     """
+    if fold is not None:
+        # A letter alone may be folded otherwise than in a phrase: both are known.
+        texts, alphabet = map(folding_into(fold), texts), alphabet + folding_into(fold)(alphabet)
+    try:
+        inner = _build(settings, texts, alphabet)
+    except (TypeError, UnicodeEncodeError) as error:
+        raise _surrogate() from error
+    inner.add_special_tokens([backend.AddedToken(END_TOKEN, special=True, normalized=False)])
+    extras = make_extras(fold, _without_end(inner.get_vocab()) if settings.kind == "word" else None)
+    return Tokenizer(extras.put_into(inner.to_str()))
+
+
+def _build(settings: TokenizerSettings, texts: Iterable[str], alphabet: str) -> Any:
+    """Return the library's part of a tokenizer; raises TypeError or UnicodeEncodeError for half a surrogate pair."""
     if settings.kind == "byte":
-        letters = _byte_letters()
+        letters = byte_letters()
         inner = _without_merges({letter: byte for byte, letter in enumerate(letters)} | {END_TOKEN: len(letters)})
         inner.pre_tokenizer = backend.pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
         inner.decoder = backend.decoders.ByteLevel()
@@ -169,10 +207,16 @@ def build_tokenizer(settings: TokenizerSettings, texts: Iterable[str], alphabet:
         vocabulary = [END_TOKEN, UNKNOWN_TOKEN, *characters]
         inner = _without_merges({token: index for index, token in enumerate(vocabulary)}, unk_token=UNKNOWN_TOKEN)
         inner.decoder = backend.decoders.Fuse()
+    elif settings.kind == "word":
+        inner = _without_merges(word_vocabulary(texts, settings.vocabulary, END_TOKEN))
+        inner.decoder = backend.decoders.ByteLevel()
     else:
         inner = _train_bpe(texts, settings.vocabulary)
-    inner.add_special_tokens([backend.AddedToken(END_TOKEN, special=True, normalized=False)])
-    return Tokenizer(inner.to_str())
+    return inner
+
+
+def _without_end(vocabulary: dict[str, int]) -> dict[str, int]:
+    return {token: index for token, index in vocabulary.items() if token != END_TOKEN}
 
 
 def _without_merges(vocabulary: dict[str, int], **options: Any) -> Any:
@@ -195,21 +239,8 @@ def _train_bpe(texts: Iterable[str], vocabulary: int) -> Any:
         initial_alphabet=backend.pre_tokenizers.ByteLevel.alphabet(),
         show_progress=False,
     )
-    try:
-        inner.train_from_iterator(texts, trainer)
-    except TypeError as error:
-        raise _surrogate() from error
+    inner.train_from_iterator(texts, trainer)
     return inner
-
-
-def _byte_letters() -> list[str]:
-    """Return the visible character that stands for each byte in a byte-level vocabulary (Radford et al. 2019).
-
-    Printable Latin-1 bytes stand for themselves; the others take the characters from U+0100 on, in order.
-    """
-    printable = {*range(0x21, 0x7F), *range(0xA1, 0xAD), *range(0xAE, 0x100)}
-    spare = iter(range(0x100, 0x200))
-    return [chr(byte if byte in printable else next(spare)) for byte in range(256)]
 
 
 def _tables(content: dict[str, Any], unknown_id: int | None) -> tuple[Ids | None, Ids | None]:
@@ -234,7 +265,7 @@ def _tables(content: dict[str, Any], unknown_id: int | None) -> tuple[Ids | None
         characters[list(known)] = list(known.values())
         return None, characters
     if before is not None and before["type"] == "ByteLevel" and not before["add_prefix_space"]:
-        letters = _byte_letters()
+        letters = byte_letters()
         if all(letter in vocabulary for letter in letters):
             return np.asarray([vocabulary[letter] for letter in letters], dtype=np.uint32), None
     return None, None
