@@ -292,6 +292,18 @@ def test_a_million_tokens_are_counted_in_seconds_and_in_bounded_memory() -> None
     assert kept <= counts.ROOM + 60
 
 
+def test_the_rarest_and_longest_are_forgotten_first() -> None:
+    keys = [np.arange(size) for size in (4, 3, 5, 2)]
+    seen = [np.array(own) for own in ([9, 9, 9, 9], [7, 3, 1], [3, 2, 2, 1, 1], [2, 1])]
+    left = [1, 2, 3, 5, 6, 7, 9, 10]  # sums of the groups 7; 3; 3; 2 2; 2; 1; 1 1; 1
+    for room in range(2, 11):
+        kept = counts.forget_rarest(list(zip(keys, seen, strict=True)), room)
+        assert len(kept[0][0]) == 4
+        assert sum(len(own) for own, _ in kept[1:]) == max(n for n in left if n <= room)
+    kept = counts.forget_rarest(list(zip(keys, seen, strict=True)), 6)
+    assert [own.tolist() for _, own in kept] == [[9, 9, 9, 9], [7, 3], [3, 2, 2], [2]]
+
+
 def test_half_a_thousand_rows_are_evaluated_in_seconds() -> None:
     rng = np.random.default_rng(5)
     network = counted(small(60, 5, 300_000), batch_of(rng.integers(0, 60, (2_000, 65))))

@@ -168,12 +168,14 @@ def merge(old: Counts, new: Counts) -> Counts:
 
 
 def forget_rarest(counts: list[Counts], room: int) -> list[Counts]:
-    """Return counts of at most ``room`` n-grams above order 1: of those that were seen least often, all go.
+    """Return counts of at most ``room`` n-grams above order 1: the rarest go, of equally rare ones the longest, and all
+    of one length together, so that no context is favoured.
 
     An n-gram is seen at most as often as a part of it up to its end, so that no part goes before the whole.
     """
     if sum(len(keys) for keys, _ in counts[1:]) <= room:
         return counts
-    seen = np.sort(np.concatenate([own for _, own in counts[1:]]))[::-1]
-    least = int(seen[room]) + 1  # fewer than so many and it goes
-    return [counts[0], *((keys[own >= least], own[own >= least]) for keys, own in counts[1:])]
+    worth = [own * len(counts) - n for n, (_, own) in enumerate(counts[1:], start=2)]
+    bound = np.sort(np.concatenate(worth))[-1 - room]
+    kept = [own > bound for own in worth]
+    return [counts[0], *((keys[k], own[k]) for (keys, own), k in zip(counts[1:], kept, strict=True))]
