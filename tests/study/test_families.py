@@ -71,7 +71,7 @@ def test_a_family_without_a_counterpart_is_not_exported(finished: Path, tmp_path
     model = em.load(finished / "models" / "lstm-R01-s0")
     assert (model.name, model.family) == ("lstm-R01", "lstm")
     assert len(model.generate("abcd|", max_tokens=5)) <= 5
-    with pytest.raises(UserError, match="no counterpart of the family lstm; can be exported"):
+    with pytest.raises(UserError, match="no counterpart of the family lstm; .* can be exported"):
         model.export(tmp_path / "out")
 
 

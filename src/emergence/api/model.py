@@ -47,8 +47,10 @@ class Model:
     def vectors(self) -> npt.NDArray[np.float32]:
         """The vectors of the tokens it reads, [vocabulary, width]; UserError for a model that has none."""
         from emergence.models.family import FAMILIES
+        from emergence.text import Tokenizer
 
-        name = FAMILIES.load(self.family).embedding if self.family in FAMILIES else None
+        # A model in Hugging Face's layout may be of a family that has the name of one of ours.
+        name = FAMILIES.load(self.family).embedding if isinstance(self.tokenizer, Tokenizer) else None
         if name is None:
             able = ", ".join(family for family in FAMILIES if FAMILIES.load(family).embedding)
             raise UserError(f"{self.name} ({self.family}) has no token vectors here; families that have: {able}")
