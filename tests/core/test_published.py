@@ -63,7 +63,12 @@ def test_a_resolved_study_reads_back_the_same() -> None:
         ("@step1000", "@step3000", 3, "'EleutherAI/pythia-70m@step3000' is listed twice"),
         ("path/to/folder/", "{name: EleutherAI/pythia-70m@step1000}", None, None),
         ("  huggingface:", "  family: gpt\n  huggingface:", 2, "leave out model.family"),
-        ("  huggingface:", "  ladder: {smallest: 1, largest: 2, rungs: 2}\n  huggingface:", 2, "leave out model.ladder"),
+        (
+            "  huggingface:",
+            "  ladder: {smallest: 1, largest: 2, rungs: 2}\n  huggingface:",
+            2,
+            "leave out model.ladder",
+        ),
         ("  huggingface:", "  hugginface:", 3, "did you mean 'huggingface'"),
         ("tasks:", "training: {tokens: 1e6}\ntasks:", None, "leave out training"),
         ("tasks:", "corpus: {files: a.txt}\ntasks:", None, "leave out corpus"),

@@ -93,7 +93,6 @@ class Model:
         in this project's, so that `load` does. Raises UserError for a model that came in Hugging Face's layout, and
         for a folder that holds something already.
         """
-        from emergence.core.store import write_bytes
         from emergence.models.exported import write_exported
         from emergence.models.huggingface import export_network
         from emergence.models.huggingface_layouts import LAYOUTS
