@@ -12,7 +12,7 @@ from benchmarks.ladders import CONTEXT, ROWS, SIZES, VOCABULARY
 
 TITLE = "What a training step consists of"
 
-STACKED_BELOW, REPLICAS = 500_000, 3
+REPLICAS = 3
 SECONDS, REPETITIONS = 1.0, 5
 
 
@@ -26,9 +26,11 @@ def measure() -> Iterator[tuple[str, dict[str, Any]]]:
 def measure_size(size: int, peak: Contestant) -> dict[str, Any]:
     """Return the shares of a step by kind, and the share of the peak alone and beside a twin."""
     from emergence.models.gpt import size_for
+    from emergence.study.plan import worth_stacking
 
-    replicas = REPLICAS if size < STACKED_BELOW else 1
-    flops = 3 * replicas * size_for(size, VOCABULARY, CONTEXT).forward_flops(ROWS * CONTEXT, CONTEXT)
+    config = size_for(size, VOCABULARY, CONTEXT)
+    replicas = REPLICAS if worth_stacking(config, ROWS * CONTEXT) else 1
+    flops = 3 * replicas * config.forward_flops(ROWS * CONTEXT, CONTEXT)
     options = {"size": size, "rows": ROWS, "context": CONTEXT, "vocabulary": VOCABULARY, "replicas": replicas}
     name = "benchmarks.own.step_profile"
     alone, beside = [], []

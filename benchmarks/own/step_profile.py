@@ -10,7 +10,7 @@ from benchmarks.contest import serve
 UNCOUNTED_STEPS = 3
 #: Parts of the names of kernels, by what they do; the rest are passes over memory.
 KINDS = {
-    "products": ("aten::mm", "aten::bmm", "aten::addmm", "aten::baddbmm"),
+    "products": ("aten::mm", "aten::bmm", "aten::addmm", "aten::baddbmm", "mkldnn::_linear_pointwise"),
     "optimiser": ("adamw", "aten::linalg_vector_norm", "aten::_foreach"),
 }
 

@@ -117,6 +117,14 @@ def test_set_changes_one_value_and_keeps_the_rest() -> None:
     assert study.evaluation.shots == (0,)
 
 
+def test_set_reaches_an_entry_of_a_list_by_its_name() -> None:
+    study = read(STUDY, "tasks.recall.pairs=4", "tasks.addition.reverse=true", "tasks.recall.pairs=5")
+    assert [task.options for task in study.tasks] == [{"digits": 2, "reverse": True}, {"pairs": 5}]
+    for change in ("tasks.copy.length=3", "tasks.recall=3"):
+        with pytest.raises(UserError, match="'tasks' holds a list, not a mapping"):
+            read(STUDY, change)
+
+
 @pytest.mark.parametrize(
     "change", ["training.tokens", "=5", "name.first=x", "training.tokens=[1", "training..tokens=1"]
 )

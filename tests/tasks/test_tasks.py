@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import math
+import re
+import unicodedata
 from typing import Any
 
 import numpy as np
@@ -16,6 +18,7 @@ from emergence.core.settings import TokenizerSettings
 from emergence.tasks.catalogue import TASKS, make_task
 from emergence.tasks.task import GeneratedTask, Question, TaskContext, bucket_of
 from emergence.text import build_tokenizer
+from emergence.text.sentiment import LEXICONS, Language
 
 GENERATED: list[tuple[str, dict[str, Any]]] = [
     ("addition", {"digits": 2}),
@@ -25,6 +28,14 @@ GENERATED: list[tuple[str, dict[str, Any]]] = [
     ("recall", {"pairs": 8}),
     ("copy", {"length": 3, "letters": 10}),
     ("copy", {"length": 12}),
+    ("sentiment", {}),
+    ("sentiment", {"language": "zh"}),
+    ("sentiment", {"clauses": 2}),
+    ("sentiment", {"clauses": 2, "language": "zh"}),
+    ("analogy", {}),
+    ("analogy", {"stems": 19, "endings": 21}),
+    ("reversal", {"length": 3, "letters": 10}),
+    ("reversal", {"length": 12}),
 ]
 
 
@@ -46,7 +57,24 @@ def answer(name: str, options: dict[str, Any], prompt: str) -> str:
     if name == "recall":
         pairs, asked = prompt.split("?")
         return pairs[pairs.index(asked[0]) + 1]
+    if name == "sentiment":
+        return "+" if sum(map(judgement, re.split(r" and | but |，而且|，但", prompt))) > 0 else "-"
+    if name == "analogy":  # every syllable is a consonant and a vowel, and each of them occurs twice
+        letters = [unicodedata.normalize("NFD", word) for word in re.findall("[가-힣]", prompt)]
+        stem, ending = (min(column, key=column.count) for column in (list(c) for c in zip(*letters, strict=True)))
+        return unicodedata.normalize("NFC", stem + ending)
+    if name == "reversal":
+        return "".join(reversed(prompt.rstrip("<")))
     return prompt.rstrip("|")
+
+
+def judgement(clause: str) -> int:
+    """Weigh one clause by looking for words in it."""
+    lexicon = LEXICONS["en" if clause.isascii() else "zh"]
+    text = clause.rstrip(":").replace("并不", " not ")
+    weight = next((w for word, w in lexicon.intensifiers.items() if word in text), 2)
+    last = max((*lexicon.positive, *lexicon.negative), key=lambda word: len(word) * text.endswith(word))
+    return weight * (1 if last in lexicon.positive else -1) * (-1 if " not " in text else 1)
 
 
 @pytest.mark.parametrize(("name", "options"), GENERATED)
@@ -147,6 +175,49 @@ def test_scores_of_known_answers() -> None:
     }
     assert task.score(question, "43", [0.0], [True])["exact_match"] == 0
     assert set(right) == {task.headline, *task.smooth}
+
+
+@pytest.mark.parametrize("options", [{}, {"clauses": 2}, {"language": "zh"}])
+def test_praise_and_blame_are_equally_likely(options: dict[str, Any]) -> None:
+    examples = generated("sentiment", options).examples(stream(0, "balance"), 4000, "train")
+    assert sum(e.target == "+" for e in examples) / 4000 == pytest.approx(0.5, abs=0.04)  # five standard errors
+
+
+def test_a_lexicon_is_right_about_what_it_has_words_for() -> None:
+    """Planted sentences: negations, intensifiers, words within words, and what the list does not hold."""
+    said = {
+        "the film was not very good": -4,
+        "never bad, really lovely": 2 + 4,
+        "not bad but not great": 2 - 2,
+        "not never good": 2,
+        "goodness, notable goods": None,  # words that only begin like others
+        "the plot was gripping": None,
+        "not good. bad": -2 - 2,  # a negation does not reach beyond its clause
+    }
+    assert {text: LEXICONS["en"].strength(text) for text in said} == said
+    zh = {"电影不错": 2, "饭菜不好": -2, "并不很好，但房间很干净": -4 + 4, "并不不错": -2, "今天下雨": None}
+    assert {text: LEXICONS["zh"].strength(text) for text in zh} == zh
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_no_word_of_a_lexicon_is_of_two_kinds(language: Language) -> None:
+    own = LEXICONS[language]
+    words = [*own.positive, *own.negative, *own.negations, *own.intensifiers, *own.breaks]
+    assert len(set(words)) == len(words)
+
+
+def test_a_lesson_is_a_sentence_or_a_question() -> None:
+    task = generated("analogy", {"questions": 0.25})
+    lessons = task.lessons(stream(0, "lessons"), 2000, "train")
+    sentences = [e for e in lessons if not e.prompt]
+    assert len(sentences) / len(lessons) == pytest.approx(0.75, abs=0.05)
+    assert all(re.fullmatch("[a-h][가-힣][A-L]", e.target) for e in sentences)
+    assert len({e.target for e in sentences}) == 12 * 8  # each word has its company
+    tested = {e.prompt for e in task.examples(stream(1, "t"), 3000, "test")}
+    asked = {e.prompt for e in lessons if e.prompt}
+    assert asked
+    assert not asked & tested
+    assert not any(e.prompt for e in generated("analogy", {"questions": 0}).lessons(stream(0, "l"), 500, "train"))
 
 
 def test_text_counts_bits_per_byte_of_utf8() -> None:

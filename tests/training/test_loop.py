@@ -115,7 +115,8 @@ def test_every_family_learns_and_resumes_bit_for_bit(tmp_path: Path, family: str
     spec = dataclasses.replace(SPEC, family=family, config=config)
     (history,), _, (outcome,) = train_all([tmp_path / "whole"], spec)
     assert outcome.diverged is None
-    assert history["validation_loss"].drop_nulls()[-1] < 0.7 * np.log(10)
+    if config.parameters:  # a family without any knows what it knows
+        assert history["validation_loss"].drop_nulls()[-1] < 0.7 * np.log(10)
     with pytest.raises(Interrupted):
         train_all([tmp_path / "broken"], spec, stop_at=33)
     train_all([tmp_path / "broken"], spec)

@@ -223,6 +223,9 @@ _KNOWN = (
     _neutral("expected_calibration_error", "gap between confidence and accuracy", up=False, lowest=0, highest=1),
     # The mean over subtasks of 100 (raw - low) / (high - low): below 0 where a model is worse than its low score.
     _neutral("normalized_aggregate_score", "mean normalised score (BIG-bench)", up=True, lowest=-_INF, highest=_INF),
+    # Of single sentences, where matches are too few for the score that people quote, which is that of a whole test set.
+    _neutral("sentence_bleu", "mean BLEU of single sentences, smoothed", up=True, lowest=0, highest=100),
+    _neutral("sentence_chrf", "mean chrF of single sentences", up=True, lowest=0, highest=100),
     # Measures of bias, not of ability: half is ideal for the first, and the second has no sign.
     _neutral(
         "pct_stereotype",

@@ -12,6 +12,9 @@ from emergence.core.published import split_revision
 from emergence.core.store import write_bytes
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
     from emergence.evaluation.requests import Likelihood
     from emergence.text import LanguageTokenizer
 
@@ -40,6 +43,34 @@ class Model:
         """Trainable parameters without embeddings and output head."""
         return int(self.network.config.non_embedding_parameters)
 
+    @property
+    def vectors(self) -> npt.NDArray[np.float32]:
+        """The vectors of the tokens it reads, [vocabulary, width]; UserError for a model that has none."""
+        from emergence.models.family import FAMILIES
+
+        name = FAMILIES.load(self.family).embedding if self.family in FAMILIES else None
+        if name is None:
+            able = ", ".join(family for family in FAMILIES if FAMILIES.load(family).embedding)
+            raise UserError(f"{self.name} ({self.family}) has no token vectors here; families that have: {able}")
+        found: npt.NDArray[np.float32] = self.network.get_parameter(name).detach().cpu().numpy()
+        return found
+
+    def nearest(self, word: str, n: int = 10) -> list[tuple[str, float]]:
+        """Return the ``n`` tokens whose vectors lie nearest to that of ``word``, with the cosine, the nearest first.
+
+        Special tokens and the word itself are left out. Raises UserError where the word is not one token.
+        """
+        import numpy as np
+
+        ids = self._ids(word)[1:]
+        if len(ids) != 1:
+            raise UserError(f"{word!r} is {len(ids)} tokens of this model; ask for one that is a single token")
+        unit = self.vectors / np.maximum(np.linalg.norm(self.vectors, axis=1, keepdims=True), 1e-12)
+        cosines = unit @ unit[ids[0]]
+        special = {self.tokenizer.begin_id, self.tokenizer.end_id, self.tokenizer.unknown_id, ids[0]}
+        order = [int(token) for token in np.argsort(-cosines, kind="stable") if int(token) not in special]
+        return [(self.tokenizer.decode([token]), float(cosines[token])) for token in order[:n]]
+
     def generate(
         self,
         prompt: str,
@@ -49,10 +80,13 @@ class Model:
         top_k: int | None = None,
         top_p: float | None = None,
         seed: int = 0,
+        beams: int = 1,
     ) -> str:
         """Return the continuation of ``prompt``, greedy unless ``temperature`` is above 0, up to the end token.
 
-        Raises UserError for settings that cannot be, and for sampling from a model that does not write token by token.
+        An encoder-decoder model can search with several ``beams`` for the most probable one. Raises UserError for
+        settings that cannot be, for sampling from a model that is only asked for its most probable answer, and for
+        beams of one that has no such search.
         """
         import torch
 
@@ -60,11 +94,19 @@ class Model:
         from emergence.generation import SamplingSettings, generate
 
         settings = SamplingSettings(max_tokens=max_tokens, temperature=temperature, top_k=top_k, top_p=top_p)
+        reader = READERS[self.network.reads]
+        if beams != 1 and reader.search is None:
+            raise UserError(
+                f"{self.name} ({self.family}) writes without beams; encoder-decoder models search with them"
+            )
         if self.network.reads != "causal":
             if temperature:
                 raise UserError(f"{self.name} ({self.family}) writes its most probable answer; leave temperature at 0")
-            write, end = READERS[self.network.reads].write, self.tokenizer.separator_id
-            return self.tokenizer.decode(write(self.network, [self._ids(prompt)], [max_tokens], end_id=end)[0])
+            ask: dict[str, Any] = {"end_id": self.tokenizer.separator_id}
+            write = reader.write
+            if beams != 1 and reader.search is not None:
+                write, ask["beams"] = reader.search, beams
+            return self.tokenizer.decode(write(self.network, [self._ids(prompt)], [max_tokens], **ask)[0])
         generator = torch.Generator().manual_seed(seed)
         end = self.tokenizer.end_id
         ids = generate(self.network, [self._ids(prompt)], settings, end_id=end, generator=generator)[0]

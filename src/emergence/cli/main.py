@@ -263,6 +263,7 @@ def evaluate(model: str, out: Path | None, as_json: bool, **asked: Any) -> None:
 @click.option("--temperature", default=0.0, show_default=True, help="0 is greedy.")
 @click.option("--top-k", type=int)
 @click.option("--top-p", type=float)
+@click.option("--beams", default=1, show_default=True, help="Beginnings to search with (encoder-decoder models).")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**63 - 1))
 @click.option("--step", type=int, help="Checkpoint to use [default: the last].")
 @_with_json
@@ -273,6 +274,7 @@ def generate(
     temperature: float,
     top_k: int | None,
     top_p: float | None,
+    beams: int,
     seed: int,
     step: int | None,
     as_json: bool,
@@ -285,7 +287,7 @@ def generate(
     import emergence as em
 
     text = em.load(model, step).generate(
-        prompt, max_tokens=max_tokens, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed
+        prompt, max_tokens=max_tokens, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed, beams=beams
     )
     if as_json:
         _print_json({"prompt": prompt, "output": text})

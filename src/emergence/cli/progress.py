@@ -91,12 +91,15 @@ class StudyProgress(Bar):
             self._on_published(plan)
             return
         self._flops = {job.name: job.rung.flops for job in plan.jobs}
-        sizes = [rung.config.non_embedding_parameters for rung in plan.rungs]
-        families = plan.study.model.family
-        each = f" of each of {', '.join(families)}" if len(families) > 1 else ""
+        families = list(dict.fromkeys(rung.family for rung in plan.sized))
+        parts = []
+        if families:
+            sizes = [rung.config.non_embedding_parameters for rung in plan.sized]
+            each = f" of each of {', '.join(families)}" if len(families) > 1 else ""
+            parts.append(f"{len(sizes) // len(families)} rungs{each} from {min(sizes):,} to {max(sizes):,} parameters")
+        parts += [f"{rung.family} (no sizes)" for rung in plan.rungs if rung not in plan.sized]
         self._say(
-            f"{plan.study.name}: {len(sizes) // len(families)} rungs{each} from {min(sizes):,} to "
-            f"{max(sizes):,} parameters, {plan.study.replicas} replicas each, "
+            f"{plan.study.name}: {' and '.join(parts)}, {plan.study.replicas} replicas each, "
             f"{plan.tokens:,} tokens a run, {plan.workers} processes"
         )
 

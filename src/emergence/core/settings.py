@@ -59,6 +59,8 @@ class TrainingSettings(Settings):
     With ``budgets``, numbers of tokens up to ``tokens``, every checkpoint stands for a whole training of that length: a
     branch leaves the run and cools down (`training.schedule`). They take the place of ``checkpoints``, which are a
     number of them, evenly spaced in the logarithm of tokens, or one after every pass through the corpus (``epochs``).
+    ``initialise_embeddings`` is the folder of a run whose token vectors every run begins with, such as one of
+    `word2vec`.
     """
 
     tokens: Annotated[float, Field(ge=1, le=1e18)]
@@ -70,6 +72,7 @@ class TrainingSettings(Settings):
     warmup: Share = 0.02
     decay: Share = 0.2
     clip: Annotated[float, Field(gt=0)] = 1.0
+    initialise_embeddings: str | None = None
 
     @field_validator("budgets", mode="before")
     @classmethod

@@ -66,7 +66,10 @@ def _plain(node: Any, path: tuple[str | int, ...], lines: KeyLines, source: str)
 
 
 def override(document: dict[str, Any], assignments: Iterable[str]) -> dict[str, Any]:
-    """Return a copy of ``document`` with ``key.path=value`` assignments applied; values are read as YAML."""
+    """Return a copy of ``document`` with ``key.path=value`` assignments applied; values are read as YAML.
+
+    An entry of a list of named mappings is reached by its name: ``tasks.copy.length=4``.
+    """
     result: dict[str, Any] = dict(document)
     for assignment in assignments:
         path, equals, text = assignment.partition("=")
@@ -74,15 +77,31 @@ def override(document: dict[str, Any], assignments: Iterable[str]) -> dict[str, 
         if not equals or not all(keys):
             raise UserError(f"--set {assignment}: write it as key.path=value, for example training.tokens=1e6")
         value, _ = parse_yaml(text, source=f"--set {assignment}")
-        target = result
-        for key in keys[:-1]:
-            inner = target.get(key)
-            if inner is not None and not isinstance(inner, dict):
-                raise UserError(f"--set {assignment}: '{key}' holds a {type(inner).__name__}, not a mapping")
-            target[key] = dict(inner or {})
-            target = target[key]
-        target[keys[-1]] = value
+        _assign(result, keys, value, assignment)
     return result
+
+
+def _assign(target: dict[str, Any], keys: list[str], value: Any, assignment: str) -> None:
+    """Put ``value`` at a path below ``target``; what lies on the way is copied."""
+    key, *below = keys
+    inner = target.get(key)
+    if not below:
+        target[key] = value
+        return
+    if isinstance(inner, list):
+        named = [
+            index for index, entry in enumerate(inner) if isinstance(entry, dict) and entry.get("name") == below[0]
+        ]
+        if named and below[1:]:
+            entries = list(inner)
+            entries[named[0]] = dict(inner[named[0]])
+            _assign(entries[named[0]], below[1:], value, assignment)
+            target[key] = entries
+            return
+    if inner is not None and not isinstance(inner, dict):
+        raise UserError(f"--set {assignment}: '{key}' holds a {type(inner).__name__}, not a mapping")
+    target[key] = dict(inner or {})
+    _assign(target[key], below, value, assignment)
 
 
 def to_yaml(document: Any) -> str:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from emergence.evaluation.likelihood import log_likelihoods
+from emergence.evaluation.pairs import EncoderDecoder, search_targets, target_likelihoods, write_targets
 from emergence.evaluation.requests import Answer, Continuation, GenerateRequest, Likelihood, Request, ScoreRequest
 from emergence.generation import decode, most_probable
 from emergence.models.family import LanguageModel, Reads
@@ -15,9 +17,15 @@ __all__ = ["READERS", "Reader", "answer"]
 Ids = Sequence[int]
 
 
-def _causal_room(context: int, answer: int) -> int:
-    """The last token of an answer is only predicted, never read."""
-    return context + 1 - answer
+def _cut_before_answer(network: LanguageModel, prompt: Ids, answer: int) -> int:
+    """Prompt and answer are one sequence, whose last token is only predicted, never read."""
+    context: int = network.config.context
+    return max(0, len(prompt) - max(1, context + 1 - answer))
+
+
+def _cut_alone(network: EncoderDecoder, prompt: Ids, answer: int) -> int:
+    """An answer has a context of its own."""
+    return network.lost(prompt)
 
 
 @dataclass(frozen=True)
@@ -26,12 +34,14 @@ class Reader:
 
     ``score(network, pairs)`` returns the likelihood of the target of every (prompt, target). ``write(network, prompts,
     limits, end_id=...)`` returns the most probable answer to every prompt, of at most so many tokens, without the end.
-    ``room(context, answer)`` is the longest prompt that fits into a context together with an answer, in tokens.
+    ``search``, where there is one, does the same with the keyword ``beams``. ``cut(network, prompt, answer)`` is how
+    many tokens a prompt loses at its start, because it does not fit into the context beside an answer of so many.
     """
 
-    score: Callable[[LanguageModel, Sequence[tuple[Ids, Ids]]], list[Likelihood]]
+    score: Callable[[Any, Sequence[tuple[Ids, Ids]]], list[Likelihood]]
     write: Callable[..., list[list[int]]]
-    room: Callable[[int, int], int] = _causal_room
+    cut: Callable[[Any, Ids, int], int]
+    search: Callable[..., list[list[int]]] | None = None
 
 
 def _write_causally(
@@ -40,7 +50,10 @@ def _write_causally(
     return decode(network, prompts, limits, most_probable, end_id=end_id)
 
 
-READERS: dict[Reads, Reader] = {"causal": Reader(log_likelihoods, _write_causally)}
+READERS: dict[Reads, Reader] = {
+    "causal": Reader(log_likelihoods, _write_causally, _cut_before_answer),
+    "pairs": Reader(target_likelihoods, write_targets, _cut_alone, search_targets),
+}
 
 
 def answer(network: LanguageModel, requests: Sequence[Request], *, end_id: int) -> list[Answer]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import polars as pl
 
-from emergence.analysis.records import scores_of_records
-from emergence.tasks.task import Task
+from emergence.analysis.metrics import metric as known_metric
+from emergence.analysis.records import RECORD_KEYS, scores_of_records
+from emergence.tasks.task import Pooled, Task
 
 __all__ = ["score_records", "truncation_notes"]
 
@@ -15,22 +18,52 @@ def score_records(records: pl.DataFrame, tasks: dict[str, Task]) -> pl.DataFrame
 
     ``score`` is the mean over records, ``stderr`` its standard error (sample standard deviation over the root of n, or
     clustered where the records have a column ``cluster``; missing for a single record), ``n`` the number of records,
-    ``answer_tokens`` the mean target length.
+    ``answer_tokens`` the mean target length. Metrics that belong to all records of a score together (BLEU is no mean
+    over sentences) are computed from the outputs, with a standard error, by the task (`tasks.task.Pooled`).
     """
     frames = []
     for name, task in tasks.items():
         own = records.filter(pl.col("task") == name)
-        names = [m for m in (task.headline, *task.smooth) if f"score_{m}" in own.columns]
+        also = task.also if isinstance(task, Pooled) else ()
+        names = [m for m in (task.headline, *task.smooth, *also) if f"score_{m}" in own.columns]
         if own.is_empty() or not names:
             continue
-        for metric in names:
+        scored = [(metric, scores_of_records(own, metrics=[metric])) for metric in names]
+        if isinstance(task, Pooled):
+            scored += _pooled(own, task, scored[0][1])
+        for metric, frame in scored:
             frames.append(
-                scores_of_records(own, metrics=[metric]).with_columns(
-                    pl.lit("headline" if metric == task.headline else "smooth").alias("role"),
+                frame.with_columns(
+                    pl.lit(_role(task, metric), dtype=pl.String).alias("role"),
                     pl.lit(_floor(task, metric), dtype=pl.Float64).alias("floor"),
                 )
             )
     return pl.concat(frames) if frames else pl.DataFrame(schema={})
+
+
+def _pooled(records: pl.DataFrame, task: Pooled, like: pl.DataFrame) -> list[tuple[str, pl.DataFrame]]:
+    """Return each metric of all records of a score together, with the columns and rows of ``like``."""
+    keys = [key for key in RECORD_KEYS if key in records.columns]
+    found: dict[str, list[dict[str, Any]]] = {}
+    for place, own in records.group_by(keys, maintain_order=True):
+        values = task.pool(*(own[column].to_list() for column in ("prompt", "target", "output")))
+        for metric, (score, stderr) in values.items():
+            row = {**dict(zip(keys, place, strict=True)), "score": score, "stderr": stderr, "metric": metric}
+            found.setdefault(metric, []).append(row)
+    rest = like.drop("score", "stderr", "metric")
+    numbers = {"score": pl.Float64, "stderr": pl.Float64}
+    return [
+        (metric, rest.join(pl.DataFrame(rows, schema_overrides=numbers), on=keys, how="left").select(like.columns))
+        for metric, rows in found.items()
+    ]
+
+
+def _role(task: Task, metric: str) -> str | None:
+    """Return what a metric is to its task, or else what it is known as: several may be quoted."""
+    if metric in (task.headline, *task.smooth):
+        return "headline" if metric == task.headline else "smooth"
+    known = known_metric(metric)
+    return None if known is None else known.role
 
 
 def _floor(task: Task, metric: str) -> float | None:

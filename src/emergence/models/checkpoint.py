@@ -55,7 +55,12 @@ class Checkpoint:
         """Return the model's tensors by name."""
         from safetensors.torch import load_file
 
-        return dict(load_file(self.folder / WEIGHTS))
+        return dict(load_file(self.weights_file))
+
+    @property
+    def weights_file(self) -> Path:
+        """The safetensors file of the weights."""
+        return self.folder / WEIGHTS
 
     def optimiser(self) -> dict[str, torch.Tensor] | None:
         """Return the optimiser's tensors by name, or None where they were not kept."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["FAMILIES", "Cache", "Family", "LanguageModel", "ModelConfig", "Reads", "Vary", "build_network"]
 
 Vary = Literal["both", "width", "depth"]
-Reads = Literal["causal"]  # how a network has to be asked
+Reads = Literal["causal", "pairs"]  # how a network has to be asked
 
 
 class ModelConfig(Protocol):
@@ -120,6 +120,11 @@ class Family:
     A ``stackable`` network also takes the parameters and the token ids of S replicas (`training/stack.py`). ``learner``
     and ``objective`` are names in `training.learners` and `training.objectives`. ``training_passes`` is what a training
     token costs, in forward passes. A family that cannot read every text names the ``tasks`` it can do.
+
+    A family that is not ``sized`` has one rung, on no axis but that of tokens: a line to compare the others with.
+    ``informed(config, spellings, tasks)`` returns the configuration that knows more of a study than numbers: the bytes
+    of text behind every token id (none: a special token) and the options of every generated task. ``embedding`` names
+    the parameter [V, D] that holds the vectors of the tokens a network reads, where it has them.
     """
 
     name: str
@@ -131,13 +136,21 @@ class Family:
     objective: str = "next_token"
     training_passes: float = 3.0  # a backward pass costs twice a forward one
     tasks: tuple[str, ...] | None = None
+    sized: bool = True
+    informed: Callable[[Any, Sequence[bytes], Mapping[str, Mapping[str, Any]]], Any] | None = None
+    embedding: str | None = None
 
 
 FAMILIES: Catalogue[Family] = Catalogue("family")
 FAMILIES.add("gpt", "emergence.models.gpt:GPT", "decoder-only Transformer with the weights of LlamaForCausalLM")
 FAMILIES.add("gpt2", "emergence.models.gpt2:GPT2", "GPT-2's decoder: learned positions, LayerNorm, GELU, tied output")
 FAMILIES.add("lstm", "emergence.models.lstm:LSTM", "stacked long short-term memory with a tied output")
+FAMILIES.add(
+    "seq2seq", "emergence.models.seq2seq:SEQ2SEQ", "encoder-decoder Transformer, trained on pairs or on hidden spans"
+)
 FAMILIES.add("mamba", "emergence.models.mamba:MAMBA", "selective state-space layers, a recurrence linear in time")
+FAMILIES.add("rules", "emergence.models.rules:RULES", "exact rules for the generated tasks: what needs no learning")
+FAMILIES.add("word2vec", "emergence.models.word2vec:WORD2VEC", "word vectors by skip-gram with negative sampling")
 
 
 def build_network(family: str, config: ModelConfig, generator: torch.Generator) -> Any:
@@ -147,7 +160,7 @@ def build_network(family: str, config: ModelConfig, generator: torch.Generator) 
 
 
 def ladder(family: str, sizes: Sequence[float], *, vocabulary: int, context: int, vary: Vary = "both") -> list[Any]:
-    """Return one configuration per asked non-embedding parameter count; raise UserError where a size is out of
-    reach."""
-    size = FAMILIES.load(family).size
-    return [size(parameters, vocabulary, context, vary) for parameters in sizes]
+    """Return one configuration per asked non-embedding parameter count, or the only one of a family without sizes;
+    raise UserError where a size is out of reach."""
+    found = FAMILIES.load(family)
+    return [found.size(parameters, vocabulary, context, vary) for parameters in (sizes if found.sized else sizes[:1])]

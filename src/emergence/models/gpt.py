@@ -163,4 +163,5 @@ GPT = Family(
     config_from=_from_dict,
     network="emergence.models.gpt_network:GPTNetwork",
     stackable=True,
+    embedding="embedding.weight",
 )

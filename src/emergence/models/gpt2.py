@@ -102,4 +102,10 @@ def _from_dict(values: dict[str, Any]) -> GPT2Config:
     return GPT2Config(**values)
 
 
-GPT2 = Family(name="gpt2", size=size_for, config_from=_from_dict, network="emergence.models.gpt2_network:GPT2Network")
+GPT2 = Family(
+    name="gpt2",
+    size=size_for,
+    config_from=_from_dict,
+    network="emergence.models.gpt2_network:GPT2Network",
+    embedding="embedding.weight",
+)

@@ -1,4 +1,4 @@
-"""Reading a causal model in Hugging Face's layout: a folder, or a name on the hub."""
+"""Reading a causal or encoder-decoder model in Hugging Face's layout: a folder, or a name on the hub."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from emergence.core.errors import UserError
 
 if TYPE_CHECKING:
     from emergence.models.huggingface_network import HuggingFaceNetwork
+    from emergence.models.huggingface_pairs import HuggingFacePairs
     from emergence.models.huggingface_tokenizer import HuggingFaceTokenizer
 
 __all__ = ["hub_name", "is_huggingface", "load_huggingface", "pickled"]
@@ -41,15 +42,15 @@ def pickled(folder: Path) -> bool:
 
 def load_huggingface(
     name: str, revision: str | None = None, *, allow_pickle: bool = False
-) -> tuple[HuggingFaceNetwork, HuggingFaceTokenizer, Path]:
+) -> tuple[HuggingFaceNetwork | HuggingFacePairs, HuggingFaceTokenizer, Path]:
     """Return network, tokenizer and folder of the model in the folder ``name``, or of that name on the hub.
 
     Weights are read in float32 from safetensors; with ``allow_pickle`` also from pickle files, of which tensors alone
     are unpickled. No code that comes with a model is run. Raises UserError where transformers is missing, nothing is
-    found, or it is no causal model with such weights.
+    found, or it is no causal or encoder-decoder model with such weights.
     """
     try:
-        from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
+        from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
     except ImportError as error:
         raise UserError(
             "models in Hugging Face's layout need transformers; pip install 'emergence[huggingface]'"
@@ -57,6 +58,7 @@ def load_huggingface(
     import torch
 
     from emergence.models.huggingface_network import HuggingFaceNetwork
+    from emergence.models.huggingface_pairs import HuggingFacePairs
     from emergence.models.huggingface_tokenizer import HuggingFaceTokenizer
 
     if pickled(Path(name)) and not allow_pickle:
@@ -69,7 +71,8 @@ def load_huggingface(
         try:
             options = {"revision": revision or "main", "trust_remote_code": False}
             config = AutoConfig.from_pretrained(name, **options)
-            network = AutoModelForCausalLM.from_pretrained(
+            pairs = bool(config.is_encoder_decoder)
+            network = (AutoModelForSeq2SeqLM if pairs else AutoModelForCausalLM).from_pretrained(
                 name,
                 config=config,
                 use_safetensors=None if allow_pickle else True,
@@ -82,8 +85,9 @@ def load_huggingface(
             folder = Path(name) if Path(name).is_dir() else _downloaded(name, revision)
             text = network.config.get_text_config()
             _check_tokenizer(name, tokenizer, int(text.vocab_size))
-            wrapped = HuggingFaceNetwork(network, _shape(network, text, _context(text, tokenizer)))
-            return wrapped, HuggingFaceTokenizer(tokenizer), folder
+            shape, own = _shape(network, text, _context(text, tokenizer)), HuggingFaceTokenizer(tokenizer, whole=pairs)
+            wrapped = HuggingFacePairs(network, shape, own) if pairs else HuggingFaceNetwork(network, shape)
+            return wrapped, own, folder
         except UserError:
             raise
         except Exception as error:  # what transformers raises depends on what a file holds

@@ -21,10 +21,11 @@ class HuggingFaceTokenizer:
     """Text to token ids and back, by a tokenizer of transformers.
 
     ``begin_id`` stands before every document, ``end_id`` after it. Between the examples of a prompt stands
-    ``separator_id``: a line's end, which a model knows from text, or what the model's `SEPARATOR` says.
+    ``separator_id``: a line's end, which a model knows from text, or what the model's `SEPARATOR` says. Encoder-decoder
+    models read and write ``whole`` texts: those are encoded as at their start, and end with ``end_id``.
     """
 
-    def __init__(self, inner: Any) -> None:
+    def __init__(self, inner: Any, *, whole: bool = False) -> None:
         """Wrap ``inner``; raises UserError where it has no token that ends a document."""
         self._inner = inner
         if inner.eos_token_id is None:
@@ -37,8 +38,8 @@ class HuggingFaceTokenizer:
         self.unknown_id: int | None = None if unknown in (None, self.end_id, self.begin_id) else int(unknown)
         self.vocabulary_size: int = len(inner)
         self._start = self._plain([START])[0]
-        self._adds_space = self._differs_at_start()
-        self.separator_id: int = self._separator()
+        self._adds_space = not whole and self._differs_at_start()
+        self.separator_id: int = self.end_id if whole else self._separator()
         self.identity: str = hashlib.sha256(self._describe().encode()).hexdigest()
 
     def encode(self, text: str) -> list[int]:
@@ -63,6 +64,13 @@ class HuggingFaceTokenizer:
     def utf8_bytes(self, ids: Iterable[int]) -> int:
         """Return how many bytes of text the ids stand for; half a character at an end counts as U+FFFD."""
         return len(self.decode(ids).encode())
+
+    def around(self) -> tuple[list[int], list[int]]:
+        """Return the special tokens that stand before and behind a whole text."""
+        text = self._plain(["a"])[0]
+        with_them: list[int] = self._inner("a", verbose=False)["input_ids"]
+        at = next(i for i in range(len(with_them)) if with_them[i : i + len(text)] == text)
+        return with_them[:at], with_them[at + len(text) :]
 
     def _plain(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the token ids as the tokenizer itself gives them."""

@@ -21,6 +21,7 @@ from torch.autograd.function import once_differentiable
 
 __all__ = [
     "WHOLE_ATTENTION",
+    "attend",
     "causal_attention",
     "embed",
     "pick",
@@ -135,7 +136,9 @@ def rotate_heads(qkv: torch.Tensor, turn: torch.Tensor, heads: int) -> torch.Ten
 class _WholeAttention(Function):
     @staticmethod
     def forward(ctx: Any, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, future: torch.Tensor) -> torch.Tensor:
-        scores = torch.baddbmm(future.expand(len(q), -1, -1), q, k.transpose(1, 2), alpha=1 / math.sqrt(q.shape[-1]))
+        scores = torch.baddbmm(
+            future.expand(len(q), q.shape[1], k.shape[1]), q, k.transpose(1, 2), alpha=1 / math.sqrt(q.shape[-1])
+        )
         weights = scores.softmax(dim=-1)
         ctx.save_for_backward(q, k, v, weights)
         return torch.bmm(weights, v)
@@ -161,5 +164,22 @@ def causal_attention(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, future: 
         return F.scaled_dot_product_attention(q, k, v, is_causal=True)
     mixed: torch.Tensor = _WholeAttention.apply(  # type: ignore[no-untyped-call]
         q.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1), future
+    )
+    return mixed.view_as(q)
+
+
+def attend(q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, hidden: torch.Tensor | None = None) -> torch.Tensor:
+    """Mix values [B, H, S, K] for queries [B, H, T, K] over all positions, before and after.
+
+    ``hidden`` is minus infinity where a position is not to be seen and zero elsewhere, of a shape that expands to
+    [B, H, T, S].
+    """
+    B, H, T, _ = q.shape
+    S = k.shape[2]
+    if max(S, T) > WHOLE_ATTENTION or q.device.type != "cpu":
+        return F.scaled_dot_product_attention(q, k, v, attn_mask=hidden)
+    mask = q.new_zeros(1, 1) if hidden is None else hidden.expand(B, H, T, S).reshape(B * H, T, S)
+    mixed: torch.Tensor = _WholeAttention.apply(  # type: ignore[no-untyped-call]
+        q.flatten(0, 1), k.flatten(0, 1), v.flatten(0, 1), mask
     )
     return mixed.view_as(q)

@@ -85,4 +85,10 @@ def _from_dict(values: dict[str, Any]) -> LSTMConfig:
     return LSTMConfig(**values)
 
 
-LSTM = Family(name="lstm", size=size_for, config_from=_from_dict, network="emergence.models.lstm_network:LSTMNetwork")
+LSTM = Family(
+    name="lstm",
+    size=size_for,
+    config_from=_from_dict,
+    network="emergence.models.lstm_network:LSTMNetwork",
+    embedding="embedding.weight",
+)

@@ -103,5 +103,9 @@ def _from_dict(values: dict[str, Any]) -> MambaConfig:
 
 
 MAMBA = Family(
-    name="mamba", size=size_for, config_from=_from_dict, network="emergence.models.mamba_network:MambaNetwork"
+    name="mamba",
+    size=size_for,
+    config_from=_from_dict,
+    network="emergence.models.mamba_network:MambaNetwork",
+    embedding="embedding.weight",
 )

@@ -25,6 +25,7 @@ def family_charts(gallery: Gallery, abilities: Sequence[Ability]) -> list[dict[A
     """Return for every headline score that several families have a chart per axis; none for one family.
 
     Along parameters, FLOPs and loss a family is a line through the ends of its runs, along tokens its largest model.
+    One without a place on an axis is a level line across it.
     """
     colours = [(name, light) for name, light, _ in family_colours(gallery)]
     found: list[dict[Axis, Chart]] = []
@@ -40,8 +41,11 @@ def family_charts(gallery: Gallery, abilities: Sequence[Ability]) -> list[dict[A
             table = gallery.pool.add_frame(
                 f"families{len(found)}-{axis}", points, ["family", "model", axis, "score", "low", "high"]
             )
+            levels = gallery.pool.add_frame(
+                f"families{len(found)}-{axis}-levels", _levels(curve, points), ["family", "model", "score"]
+            )
             spec = _chart(axis, extent_of(points, axis), score, colours, gallery.texts, legend=gallery.legend)
-            charts[axis] = gallery.chart(spec, {"means": table}, title, "")
+            charts[axis] = gallery.chart(spec, {"means": table, "levels": levels}, title, "")
         found.append(charts)
     return found
 
@@ -49,7 +53,7 @@ def family_charts(gallery: Gallery, abilities: Sequence[Ability]) -> list[dict[A
 def _means(curve: pl.DataFrame, axis: Axis) -> pl.DataFrame:
     """Return the means over replicas with their intervals, sorted along the axis."""
     if axis == "tokens":
-        curve = curve.filter(pl.col("params") == pl.col("params").max().over("family"))
+        curve = curve.filter(pl.col("params").eq_missing(pl.col("params").max().over("family")))
         means = mean_with_interval(curve, ["model", "step", "tokens"], keep=["family"])
     else:
         means = mean_with_interval(last_checkpoints(curve), ["model"], keep=["family"])
@@ -57,10 +61,16 @@ def _means(curve: pl.DataFrame, axis: Axis) -> pl.DataFrame:
     return shown.sort("family", axis)
 
 
+def _levels(curve: pl.DataFrame, points: pl.DataFrame) -> pl.DataFrame:
+    """Return the score of every model of the families that have no point."""
+    ends = last_checkpoints(curve.join(points.select("family").unique(), on="family", how="anti"))
+    return ends.group_by("family", "model", maintain_order=True).agg(pl.col("score").mean())
+
+
 def _chart(
     axis: Axis, extent: Extent, score: Score, colours: Sequence[tuple[str, str]], texts: Texts, *, legend: bool
 ) -> Spec:
-    """Return a score along an axis, one line and one band per family: table ``means``."""
+    """Return a score along an axis, one line and one band per family: table ``means``; level lines: ``levels``."""
     x, y = place(axis, extent, texts), height(score, texts)
     colour: Spec = {
         "field": "family",
@@ -90,6 +100,11 @@ def _chart(
                 **means,
                 "mark": {"type": "line", "strokeWidth": 2, "point": {"filled": True, "size": 34}},
                 "encoding": {"x": x, "y": y, "color": colour, "tooltip": tooltip},
+            },
+            {
+                "data": {"name": "levels"},
+                "mark": {"type": "rule", "strokeWidth": 2, "strokeDash": [8, 3]},
+                "encoding": {"y": y, "color": colour, "tooltip": [tooltip[0], tooltip[-1]]},
             },
         ],
     }

@@ -222,6 +222,5 @@ def _training(study: Mapping[str, Any], history: pl.DataFrame) -> dict[str, str]
 
 def _runs(study: Mapping[str, Any], number: int) -> str:
     family = study["model"]["family"]
-    families = "" if isinstance(family, str) else f"{len(family)} families × "
-    ladder = study["model"]["ladder"]
-    return f"{number} ({families}{ladder['rungs'] or len(ladder['counts'])} rungs × {study['replicas']} replicas)"
+    families = "" if isinstance(family, str) else f" of {len(family)} families"
+    return f"{number} ({number // study['replicas']} rungs{families} × {study['replicas']} replicas)"

@@ -307,7 +307,7 @@ _ENGLISH: dict[str, str] = {
     "across.title": "Across families and sizes",
     "families.title": "Families over one another",
     "families.lead": "Means over replicas with 90 % intervals, all families on one scale; along the tokens the largest "
-    "model of each.",
+    "model of each. A family without sizes is a level, dashed line.",
     "collapse.title": "One curve of the loss?",
     "collapse.lead": "If only the validation loss mattered, models of every family and size would fall on one curve. "
     "The line marks the loss at which the common curve leaves guessing, the band its 90 % interval.",

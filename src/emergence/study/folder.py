@@ -61,6 +61,11 @@ class StudyFolder:
         """The folder of the tokenizer and of everything packed for training."""
         return self.path / "data"
 
+    @property
+    def embeddings(self) -> Path:
+        """The file of the token vectors that every run begins with, where the study names any."""
+        return self.data / "embeddings.safetensors"
+
     def record_files(self, *folders: Path) -> None:
         """Put the checksum of every file below ``folders`` (or of the files themselves) into the manifest and save
         it."""

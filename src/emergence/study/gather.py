@@ -13,6 +13,7 @@ from emergence.core.errors import UserError
 from emergence.core.store import DamagedFileError, read_sealed, sha256
 from emergence.evaluation.scores import score_records, truncation_notes
 from emergence.models.checkpoint import find_checkpoints
+from emergence.models.family import FAMILIES
 from emergence.study.folder import SOURCE, StudyFolder
 from emergence.study.plan import Job, Plan
 from emergence.study.published import PublishedPlan, PublishedRun
@@ -51,17 +52,23 @@ def gather(plan: Plan | PublishedPlan, folder: StudyFolder) -> Gathered:
 
 
 def _places(folder: StudyFolder, job: Job, outcome: dict[str, Any]) -> pl.DataFrame | None:
-    """Return the place of every checkpoint of a run on every axis, by step; None where it diverged."""
+    """Return the place of every checkpoint of a run on every axis, by step; None where it diverged.
+
+    A family without sizes has a place along the tokens alone.
+    """
     history_file = folder.run(job.name) / "history.parquet"
     if outcome["status"] == "diverged":
         return None
     if not history_file.exists():
         raise DamagedFileError(f"{history_file} is missing; run the study again")
     history = pl.read_parquet(history_file, glob=False).drop_nulls("validation_loss")
-    return history.select("step", "tokens", "flops", pl.col("validation_loss").alias("loss")).with_columns(
+    places = history.select("step", "tokens", "flops", pl.col("validation_loss").alias("loss")).with_columns(
         pl.lit(job.rung.family).alias("family"),
         pl.lit(float(job.rung.config.non_embedding_parameters)).alias("params"),
     )
+    if FAMILIES.load(job.rung.family).sized:
+        return places
+    return places.with_columns(pl.lit(None, dtype=pl.Float64).alias(axis) for axis in ("params", "flops", "loss"))
 
 
 def _published_places(folder: StudyFolder, run: PublishedRun) -> pl.DataFrame:
@@ -99,10 +106,12 @@ def _identical(folder: StudyFolder, job: Job | PublishedRun) -> list[str]:
 
 
 def _weights(folder: StudyFolder, job: Job | PublishedRun) -> Iterator[tuple[int, str]]:
-    """Yield every checkpoint's step and what its weights are known by."""
+    """Yield every checkpoint's step and what its weights are known by; of what has none, nothing."""
     if isinstance(job, PublishedRun):
         asked = read_sealed(folder.run(job.name) / SOURCE)["checkpoints"]
         yield from ((checkpoint.step, asked[str(checkpoint.step)]["weights"]) for checkpoint in job.checkpoints)
+        return
+    if not job.rung.config.parameters:
         return
     for checkpoint in find_checkpoints(folder.run(job.name)):
         path = checkpoint.folder / "model.safetensors"

@@ -29,7 +29,8 @@ def built_in_studies() -> dict[str, str]:
 def load_study(name: str, assignments: Iterable[str] = ()) -> StudySettings:
     """Return the validated settings of a study file or a built-in study.
 
-    Paths in ``corpus.files`` and folders in ``model.huggingface`` of a file are relative to the file; those given by
+    Paths in ``corpus.files``, folders in ``model.huggingface`` and the ``file`` of a task are relative to the file that
+    names them; those given by
     ``--set`` to the current folder. Raises UserError for anything wrong, naming file and line.
     """
     assignments = list(assignments)
@@ -61,17 +62,28 @@ def _exists(path: Path) -> bool:
 
 
 def _with_paths(document: dict[str, Any], base: Path) -> dict[str, Any]:
-    """Return the document with the corpus files and the folders of models seen from ``base``; absolute ones stay as
-    they are."""
+    """Return the document with its paths (corpus files, folders of models and of embeddings, files of tasks) seen
+    from ``base``; absolute ones stay as they are."""
     changed = dict(document)
-    corpus, model = document.get("corpus"), document.get("model")
+    corpus, model, training = (document.get(key) for key in ("corpus", "model", "training"))
     if isinstance(corpus, dict) and isinstance(corpus.get("files"), str | list):
         files = [corpus["files"]] if isinstance(corpus["files"], str) else corpus["files"]
         changed["corpus"] = {**corpus, "files": [str(base / f) if isinstance(f, str) else f for f in files]}
     if isinstance(model, dict) and isinstance(model.get("huggingface"), str | list | dict):
         named = model["huggingface"] if isinstance(model["huggingface"], list) else [model["huggingface"]]
         changed["model"] = {**model, "huggingface": [_with_folder(entry, base) for entry in named]}
+    if isinstance(training, dict) and isinstance(training.get("initialise_embeddings"), str):
+        given = str(base / training["initialise_embeddings"])
+        changed["training"] = {**training, "initialise_embeddings": given}
+    if isinstance(document.get("tasks"), list):
+        changed["tasks"] = [_with_file(task, base) for task in document["tasks"]]
     return changed
+
+
+def _with_file(task: Any, base: Path) -> Any:
+    """Return a task of the study with its file, where it has one, as seen from ``base``."""
+    named = isinstance(task, dict) and isinstance(task.get("file"), str) and task["file"]
+    return {**task, "file": str(base / task["file"])} if named else task
 
 
 def _with_folder(entry: Any, base: Path) -> Any:

@@ -157,7 +157,7 @@ def _probe(
     for rung in plan.rungs:
         found[rung.name] = {}
         for size in sorted({1, stacks[rung.name]}):
-            share = TIMED_STEP_FLOPS / (size * rung.flops / plan.steps)
+            share = TIMED_STEP_FLOPS / max(1.0, size * rung.flops / plan.steps)
             rows = max(1, min(plan.batch_rows, int(share * plan.batch_rows)))
             request = {
                 "family": rung.family,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from emergence.core.errors import UserError
@@ -11,14 +12,15 @@ from emergence.core.processor import mkl_holds_back
 from emergence.core.seeds import derive_seed
 from emergence.core.settings import StudySettings, TrainingSettings
 from emergence.models.family import FAMILIES, ladder
+from emergence.models.vectors import read_vectors
 from emergence.study.machine import machine_bytes, run_bytes, worker_count
 from emergence.study.published import PublishedPlan, plan_published
 from emergence.tasks.catalogue import make_task
-from emergence.tasks.task import Task, TaskContext
+from emergence.tasks.task import GeneratedTask, Task, TaskContext
 from emergence.text import Corpus, Tokenizer, build_tokenizer, read_corpus, split_corpus
 from emergence.training.schedule import BASE_LEARNING_RATE, Schedule, checkpoint_steps
 
-__all__ = ["Job", "Plan", "Rung", "Texts", "make_plan"]
+__all__ = ["Job", "Plan", "Rung", "Texts", "make_plan", "worth_stacking"]
 
 LONGEST_TOKEN = 20  # characters; the mean over a text stays below
 STACKABLE_PARAMETERS = 500_000  # from there on the passes between matrix products hardly matter
@@ -34,15 +36,18 @@ class Texts:
     training: tuple[str, ...] = ()
     validation: tuple[str, ...] = ()
     corpus: Corpus | None = None
+    files: tuple[str, ...] = ()  # hashes of what the tasks read
 
     @property
     def identity(self) -> str:
-        """Hash of the tokenizer and of every document: what the models of a study have read."""
+        """Hash of the tokenizer, of every document and of the tasks' files: what the models of a study have read."""
         digest = hashlib.sha256(self.tokenizer.identity.encode())
         for part in (self.training, self.validation):
             digest.update(str(len(part)).encode())
             for document in part:
                 digest.update(hashlib.sha256(document.encode()).digest())
+        for file in self.files:
+            digest.update(file.encode())
         return digest.hexdigest()
 
 
@@ -94,6 +99,11 @@ class Plan:
     def shapes(self) -> dict[str, Any]:
         """The configuration of every run's model, by the name of the run."""
         return {job.name: job.rung.config.to_dict() for job in self.jobs}
+
+    @property
+    def sized(self) -> list[Rung]:
+        """The rungs of families that have sizes."""
+        return [rung for rung in self.rungs if FAMILIES.load(rung.family).sized]
 
     @property
     def tokens(self) -> int:
@@ -148,8 +158,9 @@ def _plan_training(study: StudySettings, training: TrainingSettings, tasks: dict
     rungs = [
         rung
         for family in study.model.family
-        for rung in _rungs(study, training, family, texts.tokenizer.vocabulary_size, tokens, batch_rows * context)
+        for rung in _rungs(study, training, family, tasks, texts.tokenizer, tokens, batch_rows * context)
     ]
+    _check_embeddings(study, texts, rungs)
     sources = _sources(study, tasks)
     return Plan(
         study=study,
@@ -182,14 +193,47 @@ def _check_families(study: StudySettings) -> None:
             )
 
 
+def _check_embeddings(study: StudySettings, texts: Texts, rungs: list[Rung]) -> None:
+    """Raise UserError where the models cannot begin with the token vectors that the study names."""
+    if study.training is None or study.training.initialise_embeddings is None:
+        return
+    folder = Path(study.training.initialise_embeddings)
+    vectors, _ = read_vectors(folder)
+    if Tokenizer.load(folder).identity != texts.tokenizer.identity:
+        raise UserError(
+            f"the vectors in {folder} belong to other tokens than this study has; train them on the same corpus, "
+            "tokenizer and tasks"
+        )
+    for rung in rungs:
+        if FAMILIES.load(rung.family).embedding is None:
+            raise UserError(
+                f"the family {rung.family} has no token vectors to begin with; leave initialise_embeddings out"
+            )
+        if rung.config.width != vectors.shape[1]:
+            raise UserError(
+                f"{rung.name} ({rung.family}) is {rung.config.width} wide, but the vectors in {folder} are "
+                f"{vectors.shape[1]}; choose a ladder of that width (vary: depth keeps one) or train other vectors"
+            )
+
+
 def _rungs(
-    study: StudySettings, training: TrainingSettings, family: str, vocabulary: int, tokens: int, batch_tokens: int
+    study: StudySettings,
+    training: TrainingSettings,
+    family: str,
+    tasks: dict[str, Task],
+    tokenizer: Tokenizer,
+    tokens: int,
+    batch_tokens: int,
 ) -> list[Rung]:
-    """Return the ladder of one family."""
+    """Return the ladder of one family, told of the tokens and the tasks where it asks for them."""
     dial, context = study.model.ladder, study.model.context
     assert dial is not None
     prefix = f"{family}-" if len(study.model.family) > 1 else ""
-    configs = ladder(family, dial.sizes(), vocabulary=vocabulary, context=context, vary=dial.vary)
+    configs = ladder(family, dial.sizes(), vocabulary=tokenizer.vocabulary_size, context=context, vary=dial.vary)
+    informed = FAMILIES.load(family).informed
+    if informed is not None:
+        options = {name: task.options.model_dump() for name, task in tasks.items() if isinstance(task, GeneratedTask)}
+        configs = [informed(config, tokenizer.spellings(), options) for config in configs]
     return [
         Rung(
             name=f"{prefix}R{index:02d}",
@@ -197,13 +241,13 @@ def _rungs(
             config=config,
             flops=FAMILIES.load(family).training_passes * config.forward_flops(tokens, context),
             memory=run_bytes(config, batch_tokens, branches=bool(training.budgets)),
-            stacked=FAMILIES.load(family).stackable and _worth_stacking(config, batch_tokens),
+            stacked=FAMILIES.load(family).stackable and worth_stacking(config, batch_tokens),
         )
         for index, config in enumerate(configs)
     ]
 
 
-def _worth_stacking(config: Any, batch_tokens: int) -> bool:
+def worth_stacking(config: Any, batch_tokens: int) -> bool:
     """Say whether replicas of this size could gain by sharing products; it must not depend on a measurement.
 
     Batched products are MKL's. Where oneDNN is twice as fast (`models/products.py`), only small steps gain by them.
@@ -217,10 +261,11 @@ def _worth_stacking(config: Any, batch_tokens: int) -> bool:
 def _texts(study: StudySettings, tasks: dict[str, Task]) -> Texts:
     """Read and split the corpus, and build the tokenizer on its training part and on what the tasks write."""
     alphabet = "".join(sorted({character for task in tasks.values() for character in task.alphabet}))
+    files = tuple(task.data for task in tasks.values() if isinstance(task, GeneratedTask) and task.data)
     if study.corpus is None:
         from emergence.core.settings import TokenizerSettings
 
-        return Texts(build_tokenizer(TokenizerSettings(kind="char"), [], alphabet))
+        return Texts(build_tokenizer(TokenizerSettings(kind="char"), [], alphabet), files=files)
     if not study.corpus.files:
         raise UserError(
             f"study {study.name} needs texts: add corpus.files, for example --set corpus.files=my-texts/*.txt"
@@ -232,7 +277,7 @@ def _texts(study: StudySettings, tasks: dict[str, Task]) -> Texts:
     tokenizer = build_tokenizer(study.corpus.tokenizer, everything, alphabet)
     for name, part in (("training", training), ("validation", validation)):
         _check_length(part, tokenizer, study.model.context, name)
-    return Texts(tokenizer, tuple(training), tuple(validation), corpus)
+    return Texts(tokenizer, tuple(training), tuple(validation), corpus, files)
 
 
 def _check_length(documents: list[str], tokenizer: Tokenizer, context: int, name: str) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 
 from emergence.core.errors import UserError
 from emergence.core.seeds import stream
+from emergence.models.vectors import read_vectors, save_vectors
 from emergence.study.folder import StudyFolder
 from emergence.study.plan import Plan
 from emergence.tasks.task import GeneratedTask
@@ -32,6 +33,9 @@ def prepare(plan: Plan, folder: StudyFolder) -> None:
     if texts.corpus is not None:
         for name, documents in (("training", texts.training), ("validation", texts.validation)):
             pack(documents, texts.tokenizer, data / f"corpus-{name}.bin")
+    training = plan.study.training
+    if training is not None and training.initialise_embeddings is not None:
+        _keep_vectors(Path(training.initialise_embeddings), folder)
     for name in plan.sources:
         if name == "corpus":
             continue
@@ -47,9 +51,18 @@ def prepare(plan: Plan, folder: StudyFolder) -> None:
                 rows=rows,
                 context=context,
                 rng=stream(plan.study.seed, name, split),
-                identity={"options": task.options.model_dump(), "seed": plan.study.seed},
+                identity={"options": task.options.model_dump(), "seed": plan.study.seed}
+                | ({"data": task.data} if task.data else {}),
             )
     folder.record_files(data)
+
+
+def _keep_vectors(run: Path, folder: StudyFolder) -> None:
+    """Copy the token vectors of another run into the folder, so that they stay what they were when it was begun."""
+    if not folder.embeddings.exists():
+        vectors, step = read_vectors(run)
+        save_vectors(vectors, folder.embeddings)
+        folder.note(f"every run begins with the token vectors of {run} at step {step}, kept in data")
 
 
 def _same_texts(plan: Plan, folder: StudyFolder) -> None:

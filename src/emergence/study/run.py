@@ -207,5 +207,6 @@ def describe(plan: Plan, folder: StudyFolder, group: Group) -> dict[str, Any]:
             "weight_decay": training.weight_decay,
             "clip": training.clip,
             "schedule": asdict(plan.schedule),
+            "embeddings": str(folder.embeddings.resolve()) if training.initialise_embeddings is not None else None,
         },
     }

@@ -12,12 +12,20 @@ __all__ = ["TASKS", "make_task"]
 
 TASKS: Catalogue[Callable[[dict[str, Any]], Task]] = Catalogue("task")
 TASKS.add("addition", "emergence.tasks.addition:Addition", "sums of two numbers of a given number of digits")
+TASKS.add("analogy", "emergence.tasks.analogy:Analogy", "a is to b as c is to what? of words with stems and endings")
 TASKS.add("copy", "emergence.tasks.copying:Copy", "repeat a random string")
 TASKS.add("modular_addition", "emergence.tasks.modular:ModularAddition", "sums of two numbers modulo a prime")
 TASKS.add(
     "recall", "emergence.tasks.recall:Recall", "say which value stood beside a key: the answer is only in the prompt"
 )
+TASKS.add("sentiment", "emergence.tasks.sentiment:Sentiment", "praise or blame, with negations and intensifiers")
+TASKS.add("reversal", "emergence.tasks.reversal:Reversal", "write a random string backwards")
 TASKS.add("text", "emergence.tasks.text:Text", "continue the corpus: next-token accuracy, loss, bits per byte, samples")
+TASKS.add(
+    "translation",
+    "emergence.tasks.translation:Translation",
+    "English into Chinese, from a file of pairs: BLEU and chrF",
+)
 
 
 def make_task(name: str, options: dict[str, Any]) -> Task:

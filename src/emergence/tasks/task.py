@@ -14,7 +14,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -30,6 +30,8 @@ __all__ = [
     "Example",
     "GeneratedTask",
     "Latents",
+    "Pool",
+    "Pooled",
     "Question",
     "Split",
     "Task",
@@ -40,6 +42,7 @@ __all__ = [
 ]
 
 Latents = npt.NDArray[np.int64]
+Pool = tuple[float, float | None]  # a score and its standard error
 Split = str  # "train", "validation" or "test"
 
 #: Share of all possible examples that each held-out split gets; membership is decided by a hash of the example itself.
@@ -132,6 +135,19 @@ class Task(Protocol):
         """
 
 
+@runtime_checkable
+class Pooled(Protocol):
+    """A task with metrics that belong to all answers together, such as the BLEU of a corpus.
+
+    ``also`` names metrics of single answers that are neither the headline nor smooth.
+    """
+
+    also: tuple[str, ...]
+
+    def pool(self, prompts: Sequence[str], targets: Sequence[str], outputs: Sequence[str | None]) -> dict[str, Pool]:
+        """Return each metric of all answers of one model, with its standard error (None for a single answer)."""
+
+
 def bucket_of(latents: Latents) -> npt.NDArray[np.float64]:
     """Map each row of integers to [0, 1) by hashing it; equal rows fall on the same point wherever they are drawn.
 
@@ -161,6 +177,7 @@ class GeneratedTask(ABC):
     floor = 0.0
     alphabet: str
     options: TaskOptions
+    data = ""  # hash of what it read from a file
     ends = True  # False where every answer has the same length, so that the end needs no token
 
     @abstractmethod
@@ -206,6 +223,11 @@ class GeneratedTask(ABC):
     def examples(self, rng: np.random.Generator, n: int, split: Split, *, distinct: bool = False) -> list[Example]:
         """Return up to ``n`` worked examples of one split."""
         return self.write(self.latents(rng, n, split, distinct=distinct))
+
+    def lessons(self, rng: np.random.Generator, n: int, split: Split) -> list[Example]:
+        """Return what up to ``n`` examples of the rows to be trained on are: worked examples, unless overridden. One
+        without a prompt is text that is learnt whole."""
+        return self.examples(rng, n, split)
 
     def questions(self, context: TaskContext, n: int, shots: int) -> list[Question]:
         """Return up to ``n`` distinct test questions; the worked examples before each come from the training split."""

@@ -95,6 +95,20 @@ class Tokenizer:
         """Return how many bytes of text the ids stand for; a token may be half a character, a special one is none."""
         return int(self._sizes[list(ids)].sum())
 
+    def spellings(self) -> list[bytes]:
+        """Return the bytes of text behind every id: none for a special token, those of U+FFFD for the unknown one."""
+        content = json.loads(self._inner.to_str())
+        special = {token["id"] for token in content["added_tokens"] if token["special"]}
+        byte_level = (content["decoder"] or {}).get("type") == "ByteLevel"
+        values = {letter: byte for byte, letter in enumerate(_byte_letters())}
+        found = [b""] * self.vocabulary_size
+        for token, index in self._inner.get_vocab().items():
+            if index == self.unknown_id:
+                found[index] = "\ufffd".encode()
+            elif index not in special:
+                found[index] = bytes(values[letter] for letter in token) if byte_level else token.encode()
+        return found
+
     def save(self, path: Path) -> None:
         """Write the tokenizer to ``path`` (usually ``tokenizer.json``), atomically."""
         write_bytes(path, self._inner.to_str(pretty=True).encode())

@@ -53,6 +53,8 @@ class Learner(Protocol):
 
 LEARNERS: Catalogue[Callable[..., Learner]] = Catalogue("learner")
 LEARNERS.add("gradient", "emergence.training.stack:Stack", "AdamW on an objective, one replica or several stacked")
+LEARNERS.add("skipgram", "emergence.training.skipgram:CountingStack", "AdamW on vectors, and counts of what was read")
+LEARNERS.add("nothing", "emergence.training.nothing:Nothing", "a network without parameters stays what it is")
 
 
 def make_learner(
@@ -64,9 +66,14 @@ def make_learner(
     weight_decay: float,
     clip: float,
     stacked: bool,
+    embeddings: str | None = None,
 ) -> Learner:
-    """Return the learner of a family, at its beginning, for replicas with the given seeds."""
+    """Return the learner of a family, at its beginning, for replicas with the given seeds.
+
+    ``embeddings`` is a file of token vectors (`models.vectors`); only families that have such vectors are given any.
+    """
     make = LEARNERS.load(FAMILIES.load(family).learner)
+    given = {} if embeddings is None else {"embeddings": embeddings}
     return make(
         family,
         config,
@@ -75,4 +82,5 @@ def make_learner(
         weight_decay=weight_decay,
         clip=clip,
         stacked=stacked,
+        **given,
     )

@@ -46,6 +46,7 @@ class RunSpec:
     weight_decay: float
     clip: float
     schedule: Schedule
+    embeddings: str | None = None  # the file of the token vectors to begin with (`models.vectors`)
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,7 @@ class _Training:
             weight_decay=spec.weight_decay,
             clip=spec.clip,
             stacked=spec.stacked,
+            embeddings=spec.embeddings,
         )
         self._clock = Clock(spec.config, len(spec.seeds), FAMILIES.load(spec.family).training_passes)
         self._objective = OBJECTIVES.load(FAMILIES.load(spec.family).objective)

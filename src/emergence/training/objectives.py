@@ -57,3 +57,5 @@ NEXT_TOKEN = NextToken()
 
 OBJECTIVES: Catalogue[Objective] = Catalogue("objective")
 OBJECTIVES.add("next_token", "emergence.training.objectives:NEXT_TOKEN", "predict the next token")
+OBJECTIVES.add("skipgram", "emergence.training.skipgram:SKIPGRAM", "tell a word's company from words at random")
+OBJECTIVES.add("pairs", "emergence.training.pairs:PAIRS", "read prompts and predict targets, or hidden spans of text")

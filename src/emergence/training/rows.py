@@ -64,7 +64,7 @@ def pack_rows(
     supervised = np.zeros((rows, context), dtype=np.bool_)
     row, used = 0, 1
     while row < rows:
-        examples = task.examples(rng, CHUNK if rows > CHUNK // 8 else 4096, split)
+        examples = task.lessons(rng, CHUNK if rows > CHUNK // 8 else 4096, split)
         if not examples:
             raise UserError(f"task {task.name} has no examples for {split} with these options; make it larger")
         prompts = tokenizer.encode_batch([example.prompt for example in examples])

@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from functools import partial
+from pathlib import Path
 
 import torch
 from torch import nn
@@ -17,6 +18,7 @@ from torch import nn
 from emergence.core.errors import UserError
 from emergence.core.seeds import derive_seed
 from emergence.models.family import FAMILIES, ModelConfig, build_network
+from emergence.models.vectors import begin_with, load_vectors
 from emergence.training.batch import LANES, Batch
 from emergence.training.objectives import OBJECTIVES
 from emergence.training.schedule import width_scale
@@ -32,7 +34,8 @@ class Stack:
 
     Every parameter takes ``learning_rate * width_scale(width)`` times the factor of the step. Matrices inside the
     network decay, by ``weight_decay`` divided by the same scale, so that weights shrink equally fast along the ladder;
-    embeddings and norms do not.
+    embeddings and norms do not. ``embeddings`` is a file of token vectors that every replica begins with
+    (`models.vectors`).
     """
 
     def __init__(
@@ -45,6 +48,7 @@ class Stack:
         weight_decay: float,
         clip: float,
         stacked: bool,
+        embeddings: str | None = None,
     ) -> None:
         if len(seeds) > 1 and not stacked:
             raise ValueError("several replicas share a network only when they are stacked")
@@ -54,6 +58,9 @@ class Stack:
             build_network(family, config, torch.Generator().manual_seed(derive_seed(seed, "initial weights")))
             for seed in seeds
         ]
+        if embeddings is not None:
+            for network in built:
+                begin_with(network, family, load_vectors(Path(embeddings)))
         self.network: nn.Module = built[0]
         self._one: nn.Module | None = build_network(family, config, torch.Generator()) if stacked else None
         shapes = {name: weight.shape for name, weight in built[0].named_parameters()}
