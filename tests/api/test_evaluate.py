@@ -59,6 +59,32 @@ def test_a_model_of_transformers_is_asked_the_same(gpt2: Path) -> None:
     assert first["logprobs"] == pytest.approx(expected, abs=1e-5)
 
 
+def test_questions_beyond_the_context_lose_the_start_of_their_prompt_and_say_so(gpt2: Path, tmp_path: Path) -> None:
+    model = em.load(gpt2)
+    found = em.evaluate(model, ["copy", "recall"], examples=16, shots=8)
+    copied = 1 + 8 * (9 + 8 + 1) + 9 + 8  # a start, eight worked examples with their ends, a question and its answer
+    recalled = 1 + 8 * (14 + 1 + 1) + 14 + 1
+    assert found.records.group_by("task").agg(pl.col("truncated").unique()).sort("task").rows() == [
+        ("copy", [copied - 1 - 96]),  # the last token of an answer is never read
+        ("recall", [recalled - 1 - 96]),
+    ]
+    assert [note.partition(" are longer")[0] for note in found.notes] == [
+        f"tiny-gpt2: 16 of 16 questions of {task} with 8 shots" for task in ("copy", "recall")
+    ]
+    record = found.records.row(0, named=True)
+    ids = [model.tokenizer.begin_id, *model.tokenizer.encode(record["prompt"])]
+    target = model.tokenizer.encode(record["target"])
+    with torch.inference_mode():
+        logits = model.network(torch.tensor([[*ids, *target][-97:-1]]))[0, -len(target) :]
+    expected = logits.log_softmax(-1)[range(len(target)), target]
+    assert record["logprobs"] == pytest.approx(expected.tolist(), abs=1e-5)
+    short = em.evaluate(model, "copy", examples=16)
+    assert (short.notes, set(short.records["truncated"])) == ((), {0})
+    told = emergence("evaluate", gpt2, "--task", "recall", "--shots", "8", "--examples", "16", "--json", cwd=tmp_path)
+    assert "note: tiny-gpt2: 16 of 16 questions of recall with 8 shots are longer" in told.stderr
+    assert json.loads(told.stdout)["notes"] == [found.notes[1]]
+
+
 def test_what_was_asked_before_is_not_computed_again(
     gpt2: Path, monkeypatch: pytest.MonkeyPatch, own_cache: Path
 ) -> None:
@@ -139,7 +165,7 @@ def test_the_default_cache_is_a_convenience(monkeypatch: pytest.MonkeyPatch, gpt
         ({"tasks": {"name": "copy", "lenght": 4}}, "did you mean 'length'"),
         ({"tasks": "copy", "shots": -1}, "shots is -1"),
         ({"tasks": "copy", "examples": 0}, "examples is 0"),
-        ({"tasks": "copy", "shots": 30}, "raise the context"),
+        ({"tasks": {"name": "copy", "length": 200}}, "does not fit into a context of 96"),
         ({"tasks": "text"}, "needs a corpus"),
     ],
 )

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file
+from tests.hub import offline, put_into_cache
 from tests.tiny import emergence
 from tests.tiny_huggingface import FAMILIES, build, save
 
@@ -107,6 +111,62 @@ def test_what_is_no_causal_model_with_safetensors_is_refused(folders: dict[str, 
     assert "\n" not in str(caught.value)
     with pytest.raises(UserError, match="has no steps"):
         em.load(folders["gpt2"], step=3)
+    for wrong in ({"path": f"{folders['gpt2']}@step3"}, {"path": folders["gpt2"], "revision": "step3"}):
+        with pytest.raises(UserError, match="is a folder and has no revisions"):
+            em.load(**wrong)
+    bare = copy("bare", "tokenizer.json")
+    with pytest.raises(UserError, match="tokenizer"):
+        em.load(bare)
+    (bare / "tokenizer_config.json").unlink()
+    with pytest.raises(UserError, match="tokenizer"):
+        em.load(bare)
+
+
+def test_a_vocabulary_with_gaps_that_goes_beyond_the_weights_is_refused(
+    folders: dict[str, Path], tmp_path: Path
+) -> None:
+    folder = tmp_path / "other"
+    shutil.copytree(folders["llama"], folder)
+    document = json.loads((folder / "tokenizer.json").read_text())
+    document["model"]["vocab"]["far"] = 999
+    (folder / "tokenizer.json").write_text(json.dumps(document))
+    with pytest.raises(UserError, match="has 1,000 tokens, but its network knows 260"):
+        em.load(folder)
+
+
+def test_weights_of_another_vocabulary_than_the_configuration_says_are_refused(
+    folders: dict[str, Path], tmp_path: Path
+) -> None:
+    folder = tmp_path / "other"
+    shutil.copytree(folders["llama"], folder)
+    said = (folder / "config.json").read_text()
+    (folder / "config.json").write_text(said.replace('"vocab_size": 260', '"vocab_size": 270'))
+    with pytest.raises(UserError, match="cannot load"):
+        em.load(folder)
+
+
+def test_a_name_may_carry_its_revision(folders: dict[str, Path], tmp_path: Path) -> None:
+    """In a process of its own, since huggingface_hub looks once for where its cache is and whether there is a hub."""
+    put_into_cache(tmp_path, "lab/tiny", {"step2": folders["llama"], "step30": folders["gpt2"]})
+    code = """
+import emergence as em
+for path, revision in (("lab/tiny@step2", None), ("lab/tiny", "step30"), ("lab/tiny@step30", "step30")):
+    model = em.load(path, revision=revision)
+    print(model.name, model.family, model.step)
+for path, revision in (("lab/tiny@step2", "step30"), ("lab/tiny@step4", None), ("lab/tiny", None)):
+    try: em.load(path, revision=revision)
+    except em.UserError as error: print(error)
+"""
+    environment = os.environ | offline(tmp_path)
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment)
+    lines = done.stdout.splitlines()
+    assert lines[:3] == ["lab/tiny llama 2", "lab/tiny gpt2 30", "lab/tiny gpt2 30"]
+    assert "names another revision than step30" in lines[3]
+    assert lines[4].startswith("cannot load lab/tiny at revision step4: ")
+    assert lines[5].startswith("cannot load lab/tiny: ")
+    for line in lines[4:]:
+        assert line.endswith("or load it once while the hub can be reached: it is kept from then on")
+    assert len(lines) == 6
 
 
 class Trap:

@@ -102,6 +102,22 @@ def test_greedy_text_is_that_of_generate(folders: dict[str, Path], kind: str) ->
         assert model.generate(prompt, max_tokens=12) == tokenizer.decode(written, skip_special_tokens=True)
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_prompt_beyond_the_context_loses_its_start_and_says_so(folders: dict[str, Path], kind: str) -> None:
+    model, theirs = em.load(folders[kind]), build(kind)
+    found = em.evaluate(model, "copy", examples=8, shots=8, cache=False)
+    record = found.records.row(0, named=True)
+    room = 128 - 1  # its tokenizer puts an end behind every text, and we one behind every example
+    body = [i for line in record["prompt"].split("\n") for i in (*model.tokenizer.encode(line), END)][:-1]
+    assert set(found.records["truncated"]) == {len(body) - room} == {8 * 18 + 9 - room}
+    assert "8 of 8 questions of copy with 8 shots are longer" in found.notes[0]
+    target = torch.tensor([model.tokenizer.encode(record["target"])])
+    with torch.inference_mode():
+        logits = theirs(torch.tensor([[*body[-room:], END]]), labels=target).logits[0]
+    expected = logits.log_softmax(-1).gather(1, target.T)[:, 0]
+    assert record["logprobs"] == pytest.approx(expected.tolist(), abs=1e-5)
+
+
 def test_answers_do_not_depend_on_company(folders: dict[str, Path]) -> None:
     network = em.load(folders["t5"]).network
     draw = torch.Generator().manual_seed(0)

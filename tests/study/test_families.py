@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import polars as pl
 import pytest
+import torch
 
 import emergence as em
 from emergence.core.errors import UserError
@@ -67,12 +69,62 @@ def test_every_run_has_scores_under_its_family(finished: Path) -> None:
     assert {verdict["family"] for verdict in verdicts} == {"gpt", "lstm"}
 
 
-def test_a_family_without_a_counterpart_is_not_exported(finished: Path, tmp_path: Path) -> None:
+def test_a_family_without_a_counterpart_is_exported_in_our_layout(finished: Path, tmp_path: Path) -> None:
     model = em.load(finished / "models" / "lstm-R01-s0")
     assert (model.name, model.family) == ("lstm-R01", "lstm")
     assert len(model.generate("abcd|", max_tokens=5)) <= 5
-    with pytest.raises(UserError, match="no counterpart of the family lstm; .* can be exported"):
-        model.export(tmp_path / "out")
+    out = model.export(tmp_path / "out")
+    assert {path.name for path in out.iterdir()} == {"README.md", "config.json", "model.safetensors", "tokenizer.json"}
+    back = em.load(out)
+    assert (back.name, back.family, back.step, back.params) == ("out", "lstm", model.step, model.params)
+    ids = torch.arange(20)[None] % model.network.config.vocabulary
+    with torch.inference_mode():
+        assert torch.equal(back.network(ids), model.network(ids))
+    assert back.tokenizer.identity == model.tokenizer.identity
+    assert back.export(tmp_path / "again").exists()  # with a card that knows less
+    for wrong, says in (({"step": 3}, "holds step"), ({"revision": "x"}, "the folder of a run")):
+        with pytest.raises(UserError, match=says):
+            em.load(out, **wrong)
+    with pytest.raises(UserError, match="not an empty folder"):
+        model.export(out)
+    weights = bytearray((out / "model.safetensors").read_bytes())
+    weights[-1] ^= 8
+    (out / "model.safetensors").write_bytes(weights)
+    with pytest.raises(UserError, match="does not match its checksum"):
+        em.load(out)
+
+
+def test_an_export_has_a_card(finished: Path, tmp_path: Path) -> None:
+    folder = finished / "models" / "gpt-R01-s1"
+    card = (em.load(folder).export(tmp_path / "llama") / "README.md").read_text()
+    assert card.startswith("---\nlibrary_name: transformers\ntags:\n- emergence\n- gpt\n---\n\n# tiny gpt-R01-s1\n")
+    config, last = em.load(folder).network.config, pl.read_parquet(folder / "history.parquet").row(-1, named=True)
+    rows = dict(
+        line.strip("| ").split(" | ")
+        for line in card.splitlines()
+        if line.startswith("| ") and "---" not in line and line.count("|") == 3 and line != "| | |"
+    )
+    assert rows["family"] == "`gpt`, `LlamaForCausalLM` in transformers"
+    assert rows["parameters without embeddings"] == f"{config.non_embedding_parameters:,}"
+    assert rows["all parameters"] == f"{config.parameters:,}"
+    assert rows["training tokens"] == "60,000"
+    assert rows["training FLOPs"] == f"{last['flops']:.3g}"
+    assert rows["validation loss"] == f"{last['validation_loss']:.4f} nats per token"
+    assert rows["study"] == "`tiny`, seed 0"
+    assert rows["trained on"] == "text.txt, the task `copy`"
+    scores = pl.read_parquet(finished / "scores.parquet")
+    own = scores.filter(model="gpt-R01", seed=1, step=125, task="copy", metric="exact_match").row(0, named=True)
+    assert f"| copy | 0 | exact_match | {own['score']:.4f} | {own['stderr']:.4f} | {own['n']} |" in card
+    assert "from transformers import AutoTokenizer, LlamaForCausalLM" in card
+    assert "## Licence\n\nNot stated." in card
+    early = (em.load(folder, step=6).export(tmp_path / "early") / "README.md").read_text()
+    assert "## Scores at step 6" in early
+    alone = tmp_path / "alone"
+    shutil.copytree(folder, alone)
+    bare = (em.load(alone).export(tmp_path / "bare") / "README.md").read_text()
+    assert "## Scores" not in bare
+    assert "in the study" not in bare
+    assert f"| training FLOPs | {last['flops']:.3g} |" in bare
 
 
 def test_the_report_lays_the_families_over_one_another(finished: Path) -> None:

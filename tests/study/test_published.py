@@ -143,7 +143,7 @@ def test_the_answers_are_those_that_a_model_gives_by_itself(finished: Path) -> N
 def test_questions_beyond_the_context_are_counted(finished: Path) -> None:
     records = pl.read_parquet(finished / "records" / "tiny-1-s0-000000.parquet")
     cut = records.group_by("task", "shots").agg(pl.col("truncated").min()).rows()
-    # A recall with eight examples: a start, nine times six pairs, a mark and a key; eight answers with a line's end.
+    # A recall with eight examples: a start, nine times six pairs, a mark and a key, and eight answers with their ends.
     assert set(cut) == {("copy", 0, 0), ("copy", 8, 0), ("recall", 0, 0), ("recall", 8, 1 + 9 * 14 + 8 * 2 - 96)}
     said = "tiny-1: 16 of 16 questions of recall with 8 shots are longer than its context and lost the start"
     assert said in (finished / "report.md").read_text()

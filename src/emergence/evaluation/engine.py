@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from emergence.evaluation.likelihood import log_likelihoods
 from emergence.evaluation.masked import fill_masks, pseudo_log_likelihoods
-from emergence.evaluation.pairs import search_targets, target_likelihoods, write_targets
+from emergence.evaluation.pairs import EncoderDecoder, search_targets, target_likelihoods, write_targets
 from emergence.evaluation.requests import Answer, Continuation, GenerateRequest, Likelihood, Request, ScoreRequest
 from emergence.generation import decode, most_probable
 from emergence.models.family import LanguageModel, Network, Reads
@@ -17,9 +18,21 @@ __all__ = ["READERS", "Reader", "answer"]
 Ids = Sequence[int]
 
 
-def _causal_room(context: int, answer: int) -> int:
-    """The last token of an answer is only predicted, never read."""
-    return context + 1 - answer
+def _cut_before_answer(network: LanguageModel, prompt: Ids, answer: int) -> int:
+    """Prompt and answer are one sequence, whose last token is only predicted, never read."""
+    context: int = network.config.context
+    return max(0, len(prompt) - max(1, context + 1 - answer))
+
+
+def _cut_beside_answer(network: Network, prompt: Ids, answer: int) -> int:
+    """Prompt and answer are one sequence, all of which is read."""
+    context: int = network.config.context
+    return max(0, len(prompt) - max(1, context - answer))
+
+
+def _cut_alone(network: EncoderDecoder, prompt: Ids, answer: int) -> int:
+    """An answer has a context of its own."""
+    return network.lost(prompt)
 
 
 @dataclass(frozen=True)
@@ -29,18 +42,22 @@ class Reader:
     ``score(network, pairs, end_id=...)`` returns the likelihood of the target of every (prompt, target).
     ``write(network, prompts, limits, end_id=...)`` returns the most probable answer to every prompt, of at most so many
     tokens, without the end; ``search``, where there is one, does the same with the keyword ``beams``. A text ends at
-    ``end_id``. ``room(context, answer)`` is the longest prompt that fits into a context together with an answer, in
-    tokens.
+    ``end_id``. ``cut(network, prompt, answer)`` is how many tokens a prompt loses at its start, because it does not fit
+    into the context beside an answer of so many.
     """
 
     score: Callable[..., list[Likelihood]]
     write: Callable[..., list[list[int]]]
-    room: Callable[[int, int], int]
+    cut: Callable[[Any, Ids, int], int]
     search: Callable[..., list[list[int]]] | None = None
 
 
 def _score_causally(network: LanguageModel, pairs: Sequence[tuple[Ids, Ids]], *, end_id: int) -> list[Likelihood]:
     return log_likelihoods(network, pairs)
+
+
+def _score_targets(network: EncoderDecoder, pairs: Sequence[tuple[Ids, Ids]], *, end_id: int) -> list[Likelihood]:
+    return target_likelihoods(network, pairs)
 
 
 def _write_causally(
@@ -50,9 +67,9 @@ def _write_causally(
 
 
 READERS: dict[Reads, Reader] = {
-    "causal": Reader(_score_causally, _write_causally, room=_causal_room),
-    "masked": Reader(pseudo_log_likelihoods, fill_masks, room=lambda context, answer: context - answer),
-    "pairs": Reader(target_likelihoods, write_targets, room=lambda context, answer: context, search=search_targets),
+    "causal": Reader(_score_causally, _write_causally, _cut_before_answer),
+    "masked": Reader(pseudo_log_likelihoods, fill_masks, _cut_beside_answer),
+    "pairs": Reader(_score_targets, write_targets, _cut_alone, search_targets),
 }
 
 

@@ -64,8 +64,7 @@ def _fit(network: Network, question: Question) -> tuple[Question, int]:
     The target's probability and the written answer then follow the same prompt.
     """
     answer = max(len(question.target_ids), question.answer_length)
-    room = max(1, READERS[network.reads].room(network.config.context, answer))
-    cut = max(0, len(question.prompt_ids) - room)
+    cut = READERS[network.reads].cut(network, question.prompt_ids, answer)
     return (replace(question, prompt_ids=question.prompt_ids[cut:]), cut) if cut else (question, 0)
 
 

@@ -36,6 +36,9 @@ class EncoderDecoder(Protocol):
     def source(self, prompt: Ids) -> list[int]:
         """Return what is read of a prompt; one longer than the context loses its beginning."""
 
+    def lost(self, prompt: Ids) -> int:
+        """Return how many tokens at the beginning of a prompt are not read."""
+
     def encode(self, ids_PS: torch.Tensor, lengths_P: torch.Tensor) -> Any:
         """Return what was read of prompts, of which the first ``lengths_P`` tokens count; ``.rows(rows)`` chooses."""
 

@@ -76,9 +76,19 @@ class HuggingFacePairs:
     def source(self, prompt: Sequence[int]) -> list[int]:
         """Return a prompt as the tokenizer writes whole texts, for example with the end token behind it instead of the
         token before it that stands for a beginning; one longer than the context loses its beginning."""
-        body = list(prompt[1:] if prompt[0] == self._begin_id else prompt)
-        room = self.config.context - len(self._before) - len(self._after)
-        return [*self._before, *body[-room:], *self._after] or list(prompt)
+        return [*self._before, *self._body(prompt)[-self._room :], *self._after] or list(prompt)
+
+    def lost(self, prompt: Sequence[int]) -> int:
+        """Return how many tokens at the beginning of a prompt are not read."""
+        return max(0, len(self._body(prompt)) - self._room)
+
+    @property
+    def _room(self) -> int:
+        """The most tokens that fit between what the tokenizer puts around a text."""
+        return self.config.context - len(self._before) - len(self._after)
+
+    def _body(self, prompt: Sequence[int]) -> list[int]:
+        return list(prompt[1:] if prompt[0] == self._begin_id else prompt)
 
     def encode(self, ids_BS: torch.Tensor, lengths_B: torch.Tensor) -> _Read:
         """Read prompts, of which the first ``lengths_B`` tokens count."""

@@ -200,6 +200,10 @@ class Seq2SeqNetwork(nn.Module):
         """Return what is read of a prompt: its last tokens, as many as the context holds."""
         return list(prompt[-self.config.context :])
 
+    def lost(self, prompt: Sequence[int]) -> int:
+        """Return how many tokens at the beginning of a prompt are not read."""
+        return max(0, len(prompt) - self.config.context)
+
     def encode(self, ids_BS: torch.Tensor, lengths_B: torch.Tensor) -> Memory:
         """Read prompts, of which the first ``lengths_B`` tokens count."""
         S = ids_BS.shape[1]

@@ -65,6 +65,7 @@ def ask_published(job: dict[str, Any], report: Callable[[dict[str, Any]], None])
         step = checkpoint["step"]
         report({"event": "evaluating", "run": name, "step": step})
         if not records_file(folder, name, step).exists():
+            network: Any  # what its kind of reader asks of it
             network, tokenizer, home = load_huggingface(
                 checkpoint["name"], checkpoint["revision"], allow_pickle=job["allow_pickle"]
             )

@@ -112,7 +112,10 @@ class Translation(GeneratedTask):
         _metrics()  # fails before anything is spent
         asked = super().questions(context, n, shots)
         longest = max(q.answer_length for q in asked)
-        return [replace(q, answer_length=min(longest, context.context - len(q.prompt_ids))) for q in asked]
+        room = (context.context - len(q.prompt_ids) for q in asked)
+        return [
+            replace(q, answer_length=max(q.answer_length, min(longest, n))) for q, n in zip(asked, room, strict=True)
+        ]
 
     def score(
         self, question: Question, output: str | None, logprobs: Sequence[float], hits: Sequence[bool]
