@@ -77,7 +77,7 @@ class HuggingFacePairs:
         """Return a prompt as the tokenizer writes whole texts, for example with the end token behind it instead of the
         token before it that stands for a beginning; one longer than the context loses its beginning."""
         body = list(prompt[1:] if prompt[0] == self._begin_id else prompt)
-        room = self.config.context - len(self._before) - len(self._after)
+        room = max(1, self.config.context - len(self._before) - len(self._after))
         return [*self._before, *body[-room:], *self._after] or list(prompt)
 
     def encode(self, ids_BS: torch.Tensor, lengths_B: torch.Tensor) -> _Read:
