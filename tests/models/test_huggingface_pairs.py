@@ -159,6 +159,8 @@ def test_beams_are_offered_where_they_are_searched_with(folders: dict[str, Path]
     assert model.generate("Hello there", max_tokens=9, beams=3) == model.tokenizer.decode(ids)
     with pytest.raises(UserError, match="from 1"):
         model.generate("a", beams=0)
+    with pytest.raises(UserError, match="to 64"):
+        model.generate("a", beams=10**12)
     with pytest.raises(UserError, match="temperature"):
         model.generate("a", beams=2, temperature=1.0)
 

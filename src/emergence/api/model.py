@@ -167,7 +167,8 @@ def load(
     path: str | Path, step: int | None = None, *, revision: str | None = None, allow_pickle: bool = False
 ) -> Model:
     """Return the model of a run's folder (``runs/NAME/models/R05-s0``), at its last checkpoint or at ``step``; or a
-    model in Hugging Face's layout, a folder or a name on the hub, there at ``revision`` (or ``name@revision``).
+    causal, masked or encoder-decoder model in Hugging Face's layout, a folder or a name on the hub, there at
+    ``revision`` (or ``name@revision``).
 
     Of Hugging Face's layouts only safetensors are read, unless ``allow_pickle`` lets tensors be read from pickle files
     too, and no code that comes with a model is run. Raises UserError when there is no model, or no sound checkpoint of

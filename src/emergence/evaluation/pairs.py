@@ -12,7 +12,7 @@ import torch
 
 from emergence.core.errors import UserError
 from emergence.evaluation.requests import Likelihood
-from emergence.generation import beam_search
+from emergence.generation import beam_search, check_beams
 from emergence.generation.decoding import tokens_at_once
 
 __all__ = ["EncoderDecoder", "search_targets", "target_likelihoods", "write_targets"]
@@ -119,6 +119,7 @@ def search_targets(
 
     Raises UserError for an empty prompt, and for a number of beams out of range.
     """
+    check_beams(beams)  # before there is a cache for so many
     written: list[list[int]] = [[] for _ in prompts]
     for indices, memory, cache in _begin(network, prompts, limits, beams):
         held = [memory]
@@ -144,7 +145,7 @@ def _begin(
     targets of each."""
     if not all(prompts):
         raise UserError("an empty prompt cannot be answered; give at least one token")
-    most = min(ROWS_AT_ONCE, LOGITS_AT_ONCE // network.config.vocabulary) // max(1, beams)
+    most = min(ROWS_AT_ONCE, LOGITS_AT_ONCE // network.config.vocabulary) // beams
     numbers: dict[tuple[int, ...], list[int]] = {}
     for index, prompt in enumerate(prompts):
         numbers.setdefault(tuple(network.source(prompt)), []).append(index)
@@ -153,7 +154,7 @@ def _begin(
         pairs = [(row, index) for row, prompt in enumerate(some) for index in numbers[prompt]]
         longest = min(network.config.context, max(limits[index] for _, index in pairs))
         rows = torch.tensor([row for row, _ in pairs], device=network.device)
-        cache = network.new_cache(len(pairs) * max(1, beams), longest)
+        cache = network.new_cache(len(pairs) * beams, longest)
         cache.keep(torch.arange(len(pairs), device=network.device))
         yield [index for _, index in pairs], memory.rows(rows), cache
 

@@ -13,7 +13,7 @@ import torch
 
 from emergence.core.errors import UserError
 
-__all__ = ["MOST_BEAMS", "Step", "beam_search"]
+__all__ = ["MOST_BEAMS", "Step", "beam_search", "check_beams"]
 
 MOST_BEAMS = 64
 
@@ -35,6 +35,12 @@ class _Search:
         return bool(self.live) and self.live[0][0] > self.best[0]
 
 
+def check_beams(beams: int) -> None:
+    """Raise UserError for a number of beams out of range."""
+    if not 1 <= beams <= MOST_BEAMS:
+        raise UserError(f"beams is {beams}; give a number from 1 (greedy) to {MOST_BEAMS}")
+
+
 def beam_search(
     logits_NV: torch.Tensor, step: Step, limits: Sequence[int], beams: int, *, end_id: int
 ) -> list[list[int]]:
@@ -45,8 +51,7 @@ def beam_search(
     1409.3215, section 3.2), until none can become better than the best that has ended. Nothing corrects for length, so
     that what is maximised is the probability itself. Raises UserError for a number of beams out of range.
     """
-    if not 1 <= beams <= MOST_BEAMS:
-        raise UserError(f"beams is {beams}; give a number from 1 (greedy) to {MOST_BEAMS}")
+    check_beams(beams)
     searches = [_Search(limit) for limit in limits]
     rows = [(search, 0) for search in searches]
     logits = logits_NV

@@ -85,7 +85,7 @@ class HuggingFacePairs:
     @property
     def _room(self) -> int:
         """The most tokens that fit between what the tokenizer puts around a text."""
-        return self.config.context - len(self._before) - len(self._after)
+        return max(1, self.config.context - len(self._before) - len(self._after))
 
     def _body(self, prompt: Sequence[int]) -> list[int]:
         return list(prompt[1:] if prompt[0] == self._begin_id else prompt)
