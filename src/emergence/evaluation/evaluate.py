@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any, Protocol
+from typing import Any, Protocol, cast
 
 import polars as pl
 import torch
@@ -13,7 +13,7 @@ from emergence.core.seeds import derive_seed
 from emergence.evaluation.engine import READERS, answer
 from emergence.evaluation.requests import Answer, Continuation, GenerateRequest, Likelihood, Request, ScoreRequest
 from emergence.generation import SamplingSettings, generate
-from emergence.models.family import Network
+from emergence.models.family import LanguageModel, Network
 from emergence.tasks.task import Question, Task
 from emergence.text import LanguageTokenizer
 
@@ -102,7 +102,8 @@ def _record(
         # Each sample has its own stream, so that it depends on nothing else.
         settings = replace(SAMPLE, max_tokens=question.answer_length)
         stream = torch.Generator().manual_seed(derive_seed(seed, "samples", task.name, index))
-        sampled = generate(network, [question.prompt_ids], settings, end_id=tokenizer.end_id, generator=stream)
+        causal = cast(LanguageModel, network)
+        sampled = generate(causal, [question.prompt_ids], settings, end_id=tokenizer.end_id, generator=stream)
         written = [tuple(ids) for ids in sampled]
     output = tokenizer.decode(written[0]) if written else None
     scores = task.score(question, output, likelihood.logprobs, likelihood.hits)

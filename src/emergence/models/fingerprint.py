@@ -19,5 +19,8 @@ def fingerprint(weights: Mapping[str, torch.Tensor], description: str) -> str:
     digest = hashlib.sha256(description.encode())
     for name, tensor in sorted(weights.items()):
         digest.update(f"\n{name} {tensor.dtype} {list(tensor.shape)}\n".encode())
-        digest.update(tensor.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().data)
+        flat = tensor.detach().cpu().contiguous().flatten()
+        if flat.numel() < 2:  # its stride may be anything, and then its bytes cannot be looked at
+            flat = flat.clone(memory_format=torch.contiguous_format)
+        digest.update(flat.view(torch.uint8).numpy().data)
     return digest.hexdigest()
