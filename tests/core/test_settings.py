@@ -135,6 +135,12 @@ def test_a_ladder_climbs_in_equal_ratios(smallest: float, factor: float, rungs: 
     assert max(ratios) / min(ratios) < 1 + 1e-9
 
 
+def test_a_linear_ladder_climbs_in_equal_steps() -> None:
+    ladder = LadderSettings(smallest=2048, largest=14336, rungs=7, vary="depth", spacing="linear")
+    assert ladder.sizes() == tuple(2048.0 * layers for layers in range(1, 8))
+    assert ladder.model_copy(update={"rungs": 1}).sizes() == (14336,)
+
+
 def test_settings_cannot_be_changed_after_validation() -> None:
     study: Any = read(STUDY)
     with pytest.raises(ValueError, match="frozen"):

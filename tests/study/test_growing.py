@@ -8,7 +8,11 @@ from pathlib import Path
 import polars as pl
 import pytest
 
+from emergence.core.errors import UserError
 from emergence.core.forecasts import ForecastFile
+from emergence.core.settings import validate_study
+from emergence.core.store import write_sealed
+from emergence.study.folder import open_folder
 from tests.tiny import GROWN, TINY, emergence, write_study
 
 
@@ -63,3 +67,22 @@ def test_a_ladder_that_moved_is_another_study(
     assert says in done.stderr
     assert "next to rungs: 4, largest: 18257.4" in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_ladder_of_equal_steps_is_told_its_next_step(tmp_path: Path) -> None:
+    ladder = {"smallest": 2048, "largest": 6144, "rungs": 3, "vary": "depth", "spacing": "linear"}
+    document = {
+        "name": "steps",
+        "model": {"family": "gnn", "ladder": ladder},
+        "training": {"tokens": 1e5},
+        "tasks": [{"name": "reachability"}],
+    }
+    study = validate_study(document, source="here")
+    with open_folder(tmp_path, study, {}):
+        (tmp_path / "models" / "R02-s0").mkdir(parents=True)
+        write_sealed(tmp_path / "models" / "R02-s0" / "config.json", {"config": {"depth": 3}})
+    smaller = validate_study(
+        document | {"model": {"family": "gnn", "ladder": ladder | {"largest": 4096, "rungs": 2}}}, source="here"
+    )
+    with pytest.raises(UserError, match="next to rungs: 4, largest: 8192"), open_folder(tmp_path, smaller, {}):
+        pass

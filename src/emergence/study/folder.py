@@ -189,8 +189,11 @@ def _next_rung(before: Mapping[str, Any]) -> str:
     dial = before["model"]["ladder"]
     if dial["rungs"] < 2:
         return ""
-    ratio = (dial["largest"] / dial["smallest"]) ** (1 / (dial["rungs"] - 1))
-    return f" (its ladder grows upwards, next to rungs: {dial['rungs'] + 1}, largest: {dial['largest'] * ratio:.6g})"
+    if dial.get("spacing") == "linear":
+        largest = dial["largest"] + (dial["largest"] - dial["smallest"]) / (dial["rungs"] - 1)
+    else:
+        largest = dial["largest"] * (dial["largest"] / dial["smallest"]) ** (1 / (dial["rungs"] - 1))
+    return f" (its ladder grows upwards, next to rungs: {dial['rungs'] + 1}, largest: {largest:.6g})"
 
 
 def _differences(before: Any, after: Any, path: str = "") -> Iterator[str]:
