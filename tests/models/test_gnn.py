@@ -16,7 +16,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from emergence.core.errors import UserError
 from emergence.core.seeds import stream
-from emergence.core.settings import LadderSettings, TokenizerSettings, validate_study
+from emergence.core.settings import TokenizerSettings, validate_study
 from emergence.evaluation.engine import answer
 from emergence.evaluation.requests import Continuation, GenerateRequest, Likelihood, ScoreRequest
 from emergence.models.family import FAMILIES, Vary, build_network, ladder
@@ -80,8 +80,7 @@ def test_the_ladder_hits_the_asked_size(parameters: float, family: str, vary: Va
 
 @pytest.mark.parametrize(("family", "layer"), [("gnn", 2048), ("gcn", 1024), ("gat", 1088)])
 def test_a_ladder_in_equal_steps_has_every_depth(family: str, layer: int) -> None:
-    dial = LadderSettings(smallest=layer, largest=7 * layer, rungs=7, vary="depth", spacing="linear")
-    configs = ladder(family, dial.sizes(), vocabulary=39, context=53, vary="depth")
+    configs = ladder(family, [layer * depth for depth in range(1, 8)], vocabulary=39, context=53, vary="depth")
     assert [(config.depth, config.width) for config in configs] == [(depth, 32) for depth in range(1, 8)]
     wide = ladder(family, [1e4, 1e5], vocabulary=39, context=53, vary="width")
     assert [config.depth for config in wide] == [4, 4]
