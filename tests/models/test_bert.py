@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import math
 import string
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -20,12 +22,15 @@ import emergence as em
 from emergence.core.errors import UserError
 from emergence.core.settings import TokenizerSettings
 from emergence.evaluation.engine import answer
+from emergence.evaluation.evaluate import evaluate
 from emergence.evaluation.masked import fill_masks, pseudo_log_likelihoods
-from emergence.evaluation.requests import Continuation, GenerateRequest, Likelihood, ScoreRequest
+from emergence.evaluation.requests import Answer, Continuation, GenerateRequest, Likelihood, Request, ScoreRequest
 from emergence.models.bert import BertConfig, size_for
 from emergence.models.bert_network import BertNetwork
 from emergence.models.family import Vary, build_network, ladder
 from emergence.models.huggingface import export_network
+from emergence.tasks.copying import Copy
+from emergence.tasks.task import TaskContext
 from emergence.text import build_tokenizer
 from emergence.training.batch import Batch, collate
 from emergence.training.data import Draw
@@ -217,7 +222,7 @@ def packed(rows: int, context: int, seed: int) -> np.ndarray[Any, np.dtype[np.bo
 
 
 @given(seed=st.integers(0, 10_000), context=st.integers(12, 40))
-@settings(max_examples=60)
+@settings(max_examples=40, deadline=None)  # a busy machine is slow at times
 def test_what_is_chosen(seed: int, context: int) -> None:
     mask = torch.from_numpy(packed(4, context, seed))
     choice = choose(mask, torch.Generator().manual_seed(seed))
@@ -319,6 +324,37 @@ def test_it_learns_to_copy_and_is_asked_by_filling_masks() -> None:
     )
     scored = answer(own, [ScoreRequest((END, *word), word) for word in words], end_id=END)
     assert np.mean([isinstance(s, Likelihood) and s.total for s in scored]) > -0.5
+
+
+class Ending(Copy):
+    """Copying whose answers end with the end token."""
+
+    ends = True
+
+
+def test_it_is_told_how_long_an_answer_is() -> None:
+    tokenizer = build_tokenizer(TokenizerSettings(kind="char"), [], "abcdef|")
+    task = Ending({"length": 4, "letters": 6})
+    questions = task.questions(TaskContext(tokenizer=tokenizer, context=24, seed=0), 8, 0)
+    asked: list[Request] = []
+
+    def ask(network: Any, requests: Sequence[Request], *, end_id: int) -> list[Answer]:
+        asked.extend(requests)
+        return answer(network, requests, end_id=end_id)
+
+    (records,) = evaluate(network(), tokenizer, [(task, questions)], seed=0, ask=ask)
+    assert {request.max_tokens for request in asked if isinstance(request, GenerateRequest)} == {4}
+    assert {len(request.target) for request in asked if isinstance(request, ScoreRequest)} == {5}
+    assert records.height == 8
+
+
+def test_a_masked_model_without_a_mask_is_refused(tmp_path: Path) -> None:
+    _, folder = exported(SMALL, tmp_path / "bert")
+    said = json.loads((folder / "tokenizer_config.json").read_text())
+    del said["mask_token"]
+    (folder / "tokenizer_config.json").write_text(json.dumps(said))
+    with pytest.raises(UserError, match="no mask token; set mask_token"):
+        em.load(folder)
 
 
 def test_masked_models_of_transformers_are_asked_alike(tmp_path: Path) -> None:

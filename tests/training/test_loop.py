@@ -138,7 +138,7 @@ def test_every_family_learns_and_resumes_bit_for_bit(tmp_path: Path, family: str
     if own.tasks is not None:
         data, vocabulary, context = graphs(tmp_path)
     (config,) = ladder(family, [4e3], vocabulary=vocabulary, context=context)
-    steps = round(60 / own.predicted_share)  # who learns from some of the tokens needs more of them
+    steps = 60 * int(1 / own.predicted_share)  # who learns from some of the tokens needs more of them
     schedule = dataclasses.replace(SPEC.schedule, steps=steps, checkpoints=(6, 19, steps))
     rate = SPEC.learning_rate * own.rate
     spec = dataclasses.replace(SPEC, family=family, config=config, schedule=schedule, learning_rate=rate)
