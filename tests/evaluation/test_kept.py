@@ -20,8 +20,9 @@ from emergence.evaluation.kept import FILE, KeptAnswers, default_folder
 from emergence.evaluation.requests import Answer, Continuation, GenerateRequest, Likelihood, Request, ScoreRequest
 
 ids = st.lists(st.integers(0, 2**31 - 1), min_size=1, max_size=5).map(tuple)
-scores = st.builds(ScoreRequest, ids, ids)
-texts = st.builds(GenerateRequest, ids, st.integers(1, 1000))
+sources = ids | st.just(())
+scores = st.builds(ScoreRequest, ids, ids, sources)
+texts = st.builds(GenerateRequest, ids, st.integers(1, 1000), sources)
 doubles = st.floats(width=64, allow_nan=False, max_value=0)
 
 

@@ -17,6 +17,7 @@ from emergence.core.errors import UserError
 from emergence.core.seeds import stream
 from emergence.core.settings import TokenizerSettings
 from emergence.tasks.catalogue import TASKS, make_task
+from emergence.tasks.sampling import distinct
 from emergence.tasks.task import GeneratedTask, Question, TaskContext, bucket_of
 from emergence.text import build_tokenizer
 from emergence.text.sentiment import LEXICONS, Language
@@ -287,3 +288,42 @@ def test_every_task_in_the_catalogue_can_be_made() -> None:
         assert task.smooth
         assert 0 <= task.floor < 1
         assert TASKS.summary(name)
+
+
+@pytest.mark.parametrize(
+    ("text", "n", "share"),
+    [
+        ("a b a b", 1, 0.5),
+        ("a b a b", 2, 2 / 3),
+        ("a b\na b", 2, 0.5),  # bigrams do not cross lines
+        ("春眠不觉晓", 1, 1.0),
+        ("春春, 春", 1, 0.5),
+        ("Yes, yes", 2, 1.0),
+        ("", 1, 0.0),
+    ],
+)
+def test_distinct_n_counts_different_ngrams_of_words(text: str, n: int, share: float) -> None:
+    assert distinct(text, n) == pytest.approx(share)
+
+
+@pytest.mark.parametrize("name", ["text", "sampling", "reconstruction"])
+@pytest.mark.parametrize("whole", [False, True])
+def test_held_out_texts_are_windows_or_whole_documents(name: str, whole: bool) -> None:
+    tokenizer = build_tokenizer(TokenizerSettings(kind="char"), ["abcdefghij"])
+    documents = ["abcde", "fg", "abcdefghij" * 3, "hijab"]
+    tokens = np.array([i for ids in tokenizer.encode_batch(documents) for i in (*ids, tokenizer.end_id)])
+    given_context = TaskContext(tokenizer, 12, 0, tokens, whole_documents=whole)
+    task = make_task(name, {})
+    questions = task.questions(given_context, 10, 0)
+    texts = [[*q.prompt_ids, *q.target_ids] for q in questions]
+    if whole:
+        assert [tokenizer.decode(ids) for ids in texts] == ["abcde", "fg", "hijab"]  # one is longer than the context
+    else:
+        assert all(len(ids) == 12 for ids in texts)
+    assert all(
+        q.source_ids == (tuple(ids) if name == "reconstruction" else ())
+        for q, ids in zip(questions, texts, strict=True)
+    )
+    assert task.questions(given_context, 10, 1) == []
+    with pytest.raises(UserError, match="needs a corpus"):
+        task.questions(TaskContext(tokenizer, 12, 0), 10, 0)

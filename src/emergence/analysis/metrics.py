@@ -154,6 +154,7 @@ _KNOWN = (
     _headline("mcc", "Matthews correlation", lowest=-1.0),
     _headline("bleu", "n-gram precision against references", highest=100.0, percent=True),
     _headline("chrf", "character n-gram F-score against references", highest=100.0, percent=True),
+    _headline("distinct_2", "share of different bigrams among those of a set of samples"),
     _headline("rouge", "n-gram recall against references, written rouge1, rougeL, ...", highest=100.0, percent=True),
     _smooth(
         "target_logprob",
@@ -171,6 +172,13 @@ _KNOWN = (
         lowest=0.0,
         highest=1.0,
         link="per_token",
+    ),
+    _smooth(
+        "distinct_1",
+        "share of different words among those of a set of samples",
+        up=True,
+        lowest=0.0,
+        highest=1.0,
     ),
     _smooth(
         "token_edit_distance", "token edits from answer to target", up=False, lowest=0.0, highest=_INF, link="edits"

@@ -122,6 +122,7 @@ def _context(model: Model, seed: int) -> TaskContext:
         seed=seed,
         validation_tokens=open_packed(held_out).tokens if own and held_out.exists() else None,
         truncates=True,
+        whole_documents=held_out.with_name("corpus-validation-rows.bin").exists(),
     )
 
 

@@ -88,13 +88,13 @@ class Model:
 
         A masked model (``bert``) fills ``max_tokens`` masks after the prompt, the most certain first; an
         encoder-decoder model can search with several ``beams`` for the most probable answer. Raises UserError for
-        settings that cannot be, for sampling from a model that is only asked for its most probable answer, and for
-        beams of one that has no such search.
+        settings that cannot be, for sampling from a model that cannot be sampled from, and for beams of one that has no
+        such search.
         """
         import torch
 
         from emergence.evaluation.engine import READERS
-        from emergence.generation import SamplingSettings, generate
+        from emergence.generation import SamplingSettings
 
         settings = SamplingSettings(max_tokens=max_tokens, temperature=temperature, top_k=top_k, top_p=top_p)
         reader = READERS[self.network.reads]
@@ -102,18 +102,74 @@ class Model:
             raise UserError(
                 f"{self.name} ({self.family}) writes without beams; encoder-decoder models search with them"
             )
-        if self.network.reads != "causal":
-            if temperature:
-                raise UserError(f"{self.name} ({self.family}) writes its most probable answer; leave temperature at 0")
+        if not temperature and self.network.reads != "causal":
             ask: dict[str, Any] = {"end_id": self.tokenizer.separator_id}
             write = reader.write
             if beams != 1 and reader.search is not None:
                 write, ask["beams"] = reader.search, beams
             return self.tokenizer.decode(write(self.network, [self._ids(prompt)], [max_tokens], **ask)[0])
+        if reader.sample is None:
+            raise UserError(f"{self.name} ({self.family}) writes its most probable answer; leave temperature at 0")
         generator = torch.Generator().manual_seed(seed)
         end = self.tokenizer.end_id
-        ids = generate(self.network, [self._ids(prompt)], settings, end_id=end, generator=generator)[0]
+        ids = reader.sample(self.network, [self._ids(prompt)], settings, end_id=end, generator=generator)[0]
         return self.tokenizer.decode(ids)
+
+    def sample(
+        self,
+        n: int = 1,
+        *,
+        max_tokens: int = 128,
+        temperature: float = 1.0,
+        top_k: int | None = None,
+        top_p: float | None = None,
+        seed: int = 0,
+    ) -> list[str]:
+        """Return ``n`` texts that the model writes by itself; one of the family `vae` draws a latent from the prior for
+        each.
+
+        Raises UserError for settings that cannot be, and for a model that cannot be sampled from.
+        """
+        import torch
+
+        from emergence.evaluation.engine import READERS
+        from emergence.generation import SamplingSettings
+
+        if n < 1:
+            raise UserError(f"n is {n}; ask for at least one sample")
+        settings = SamplingSettings(max_tokens=max_tokens, temperature=temperature, top_k=top_k, top_p=top_p)
+        sample = READERS[self.network.reads].sample
+        if sample is None:
+            raise UserError(f"{self.name} ({self.family}) writes its most probable answer; it cannot be sampled from")
+        prompts, generator = [[self.tokenizer.begin_id]] * n, torch.Generator().manual_seed(seed)
+        texts = sample(self.network, prompts, settings, end_id=self.tokenizer.end_id, generator=generator)
+        return [self.tokenizer.decode(ids) for ids in texts]
+
+    def interpolate(self, first: str, last: str, steps: int = 7) -> list[str]:
+        """Return what the model writes along the straight line between the latents of two sentences (Bowman et al.
+        2016, arXiv 1511.06349, section 4.4): ``steps`` sentences, the reconstructions of both at the ends.
+
+        Raises UserError for a family without a latent space, for sentences longer than the context, and for fewer than
+        two steps.
+        """
+        import torch
+
+        from emergence.evaluation.latent import latent_of, write_from
+
+        if self.network.reads != "latent":
+            raise UserError(f"{self.name} ({self.family}) has no latent space to go through; a model of family vae has")
+        if steps < 2:
+            raise UserError(f"steps is {steps}; ask for two or more, which are the sentences themselves")
+        end = self.tokenizer.separator_id
+        start, stop = (latent_of(self.network, [*self._ids(text), end]) for text in (first, last))
+        line = [start.lerp(stop, float(share)) for share in torch.linspace(0, 1, steps)]
+        begin, limit = self.tokenizer.begin_id, self.network.config.context
+        texts = write_from(self.network, line, begin_id=begin, end_id=end, max_tokens=limit)
+        return [self.tokenizer.decode(ids) for ids in texts]
+
+    def reconstruct(self, text: str) -> str:
+        """Return what the model writes from the latent of ``text`` alone; raise UserError as `interpolate` does."""
+        return self.interpolate(text, text, 2)[0]
 
     def loglikelihood(self, prompt: str, target: str) -> Likelihood:
         """Return the natural-log probability of each token of ``target`` after ``prompt``; ``.total`` sums them.

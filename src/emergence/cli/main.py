@@ -297,6 +297,46 @@ def generate(
 
 @cli.command()
 @click.argument("model")
+@click.option("--number", "-n", default=5, show_default=True, help="How many texts.")
+@click.option("--max-tokens", default=128, show_default=True)
+@click.option("--temperature", default=1.0, show_default=True, help="0 is greedy.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**63 - 1))
+@click.option("--step", type=int, help="Checkpoint to use [default: the last].")
+@_with_json
+def sample(
+    model: str, number: int, max_tokens: int, temperature: float, seed: int, step: int | None, as_json: bool
+) -> None:
+    """Let MODEL write by itself; a variational one draws a latent vector for each text.
+
+    \b
+    Example:  emergence sample runs/sentences/models/vae-R02-s0 -n 10
+    """
+    import emergence as em
+
+    texts = em.load(model, step).sample(number, max_tokens=max_tokens, temperature=temperature, seed=seed)
+    _show_texts(texts, as_json)
+
+
+@cli.command()
+@click.argument("model")
+@click.argument("first")
+@click.argument("last")
+@click.option("--steps", default=7, show_default=True, help="Sentences, both ends among them.")
+@click.option("--step", type=int, help="Checkpoint to use [default: the last].")
+@_with_json
+def interpolate(model: str, first: str, last: str, steps: int, step: int | None, as_json: bool) -> None:
+    """Print what a variational MODEL writes on the way from the sentence FIRST to LAST.
+
+    \b
+    Example:  emergence interpolate runs/sentences/models/vae-R02-s0 "What news?" "I will not go."
+    """
+    import emergence as em
+
+    _show_texts(em.load(model, step).interpolate(first, last, steps), as_json)
+
+
+@cli.command()
+@click.argument("model")
 @click.argument("prompt")
 @click.argument("target")
 @click.option("--step", type=int, help="Checkpoint to use [default: the last].")
@@ -339,6 +379,13 @@ def _console(*, stderr: bool = False) -> Console:
     console = Console(stderr=stderr)
     console.width = max(console.width, LEAST_WIDTH)
     return console
+
+
+def _show_texts(texts: list[str], as_json: bool) -> None:
+    if as_json:
+        _print_json({"outputs": texts})
+    else:
+        click.echo("\n".join(texts))
 
 
 def _print_json(document: Any) -> None:

@@ -44,10 +44,15 @@ class TokenizerSettings(Settings):
 
 
 class CorpusSettings(Settings):
-    """Text files (globs allowed), the tokenizer trained on them, and the script that Chinese is folded into first."""
+    """Text files (globs allowed), the tokenizer trained on them, and the script that Chinese is folded into first.
+
+    A training row is a window of the text wherever it begins, or (``rows``) one whole document or line: what a model of
+    sentences learns. Longer ones are cut into several rows.
+    """
 
     files: tuple[str, ...] = ()
     fold: Fold | None = None
+    rows: Literal["windows", "documents", "lines"] = "windows"
     tokenizer: TokenizerSettings = TokenizerSettings()
 
     @field_validator("files", mode="before")
@@ -213,8 +218,9 @@ class StudySettings(Settings):
             if name not in sources:
                 hint = nearest(name, sources)
                 raise ValueError(f"mixture names '{name}', which is neither the corpus nor a task of this study{hint}")
-        if "text" in names and self.corpus is None:
-            raise ValueError("the task 'text' needs a corpus; add corpus: {files: [...]}")
+        for name in ("text", "sampling", "reconstruction"):
+            if name in names and self.corpus is None:
+                raise ValueError(f"the task '{name}' needs a corpus; add corpus: {{files: [...]}}")
         if self.training.checkpoints == "epochs" and "corpus" not in (self.mixture or sources):
             raise ValueError("checkpoints: epochs counts passes through a corpus; add a corpus or give a number")
         if self.corpus is None and not sources:

@@ -6,11 +6,13 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from emergence.core.errors import UserError
+from emergence.evaluation import latent
 from emergence.evaluation.likelihood import log_likelihoods
 from emergence.evaluation.masked import fill_masks, pseudo_log_likelihoods
 from emergence.evaluation.pairs import EncoderDecoder, search_targets, target_likelihoods, write_targets
 from emergence.evaluation.requests import Answer, Continuation, GenerateRequest, Likelihood, Request, ScoreRequest
-from emergence.generation import decode, most_probable
+from emergence.generation import decode, generate, most_probable
 from emergence.models.family import LanguageModel, Network, Reads
 
 __all__ = ["READERS", "Reader", "answer"]
@@ -44,12 +46,19 @@ class Reader:
     tokens, without the end; ``search``, where there is one, does the same with the keyword ``beams``. A text ends at
     ``end_id``. ``cut(network, prompt, answer)`` is how many tokens a prompt loses at its start, because it does not fit
     into the context beside an answer of so many.
+
+    Where answers can be drawn at random, ``sample(network, prompts, settings, end_id=..., generator=...)`` draws one
+    for every prompt. Where there is a bottleneck, ``score_through(network, triples)`` and ``write_through(network,
+    prompts, limits, sources, end_id=...)`` answer from what a source became in it.
     """
 
     score: Callable[..., list[Likelihood]]
     write: Callable[..., list[list[int]]]
     cut: Callable[[Any, Ids, int], int]
     search: Callable[..., list[list[int]]] | None = None
+    sample: Callable[..., list[list[int]]] | None = None
+    score_through: Callable[..., list[Likelihood]] | None = None
+    write_through: Callable[..., list[list[int]]] | None = None
 
 
 def _score_causally(network: LanguageModel, pairs: Sequence[tuple[Ids, Ids]], *, end_id: int) -> list[Likelihood]:
@@ -67,7 +76,15 @@ def _write_causally(
 
 
 READERS: dict[Reads, Reader] = {
-    "causal": Reader(_score_causally, _write_causally, _cut_before_answer),
+    "causal": Reader(_score_causally, _write_causally, _cut_before_answer, sample=generate),
+    "latent": Reader(
+        latent.score,
+        latent.write,
+        _cut_before_answer,
+        sample=latent.sample,
+        score_through=latent.score_through,
+        write_through=latent.write_through,
+    ),
     "masked": Reader(pseudo_log_likelihoods, fill_masks, _cut_beside_answer),
     "pairs": Reader(_score_targets, write_targets, _cut_alone, search_targets),
 }
@@ -77,12 +94,16 @@ def answer(network: Network, requests: Sequence[Request], *, end_id: int) -> lis
     """Return the answer to every request, in the order of asking.
 
     An answer depends on its request alone (log-probabilities to 1e-5), not on what else is asked. Raises UserError for
-    an empty prompt or target, and for a target longer than the network's context.
+    an empty prompt or target, for a target longer than the network's context, and for a source where there is no
+    bottleneck.
     """
     answers: dict[Request, Answer] = {}
-    unique = list(dict.fromkeys(requests))
-    scored = [request for request in unique if isinstance(request, ScoreRequest)]
     reader = READERS[network.reads]
+    through = [request for request in dict.fromkeys(requests) if request.source]
+    if through:
+        answers.update(_answer_through(reader, network, through, end_id))
+    unique = [request for request in dict.fromkeys(requests) if not request.source]
+    scored = [request for request in unique if isinstance(request, ScoreRequest)]
     found = reader.score(network, [(request.prompt, request.target) for request in scored], end_id=end_id)
     answers.update(zip(scored, found, strict=True))
     asked = [request for request in unique if isinstance(request, GenerateRequest)]
@@ -90,3 +111,19 @@ def answer(network: Network, requests: Sequence[Request], *, end_id: int) -> lis
     written = reader.write(network, prompts, limits, end_id=end_id)
     answers.update(zip(asked, (Continuation(tuple(ids)) for ids in written), strict=True))
     return [answers[request] for request in requests]
+
+
+def _answer_through(
+    reader: Reader, network: Network, requests: Sequence[Request], end_id: int
+) -> dict[Request, Answer]:
+    """Return the answers to requests with a source."""
+    if reader.score_through is None or reader.write_through is None:
+        raise UserError("this model has no bottleneck to send a text through; ask one of the family vae")
+    scored = [request for request in requests if isinstance(request, ScoreRequest)]
+    found = reader.score_through(network, [(r.prompt, r.target, r.source) for r in scored])
+    answers: dict[Request, Answer] = dict(zip(scored, found, strict=True))
+    asked = [request for request in requests if isinstance(request, GenerateRequest)]
+    written = reader.write_through(
+        network, [r.prompt for r in asked], [r.max_tokens for r in asked], [r.source for r in asked], end_id=end_id
+    )
+    return answers | dict(zip(asked, (Continuation(tuple(ids)) for ids in written), strict=True))

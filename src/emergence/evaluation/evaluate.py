@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from typing import Any, Protocol, cast
+from typing import Any, Protocol
 
 import polars as pl
 import torch
 
+from emergence.core.errors import UserError
 from emergence.core.seeds import derive_seed
 from emergence.evaluation.engine import READERS, answer
 from emergence.evaluation.requests import Answer, Continuation, GenerateRequest, Likelihood, Request, ScoreRequest
-from emergence.generation import SamplingSettings, generate
-from emergence.models.family import LanguageModel, Network
+from emergence.generation import SamplingSettings
+from emergence.models.family import Network
 from emergence.tasks.task import Question, Task
 from emergence.text import LanguageTokenizer
 
@@ -73,16 +74,19 @@ def _requests(network: Network, task: Task, question: Question, end_id: int) -> 
 
     A masked model is told how long an answer is: the end is none of the places that it fills.
     """
-    asked: list[Request] = [ScoreRequest(question.prompt_ids, question.target_ids)]
-    if question.answer_length and not _sampled(network, task):
+    source = question.source_ids
+    asked: list[Request] = [ScoreRequest(question.prompt_ids, question.target_ids, source)]
+    if question.answer_length and not _sampled(network, task, question):
+        if question.samples > 1:
+            raise UserError(f"the task {task.name} needs samples, and this model writes its most probable answer only")
         told = network.reads == "masked" and question.target_ids[-1] == end_id and question.answer_length > 1
-        asked.append(GenerateRequest(question.prompt_ids, question.answer_length - told))
+        asked.append(GenerateRequest(question.prompt_ids, question.answer_length - told, source))
     return asked
 
 
-def _sampled(network: Network, task: Task) -> bool:
-    """Say whether an answer is only shown, by a network that writes word after word."""
-    return not task.trains and network.reads == "causal"
+def _sampled(network: Network, task: Task, question: Question) -> bool:
+    """Say whether an answer is only shown, by a network that can be sampled from."""
+    return not task.trains and not question.source_ids and READERS[network.reads].sample is not None
 
 
 def _record(
@@ -98,14 +102,15 @@ def _record(
     found = [next(answers) for _ in _requests(network, task, question, tokenizer.separator_id)]
     (likelihood,) = (one for one in found if isinstance(one, Likelihood))
     written = [one.ids for one in found if isinstance(one, Continuation)]
-    if question.answer_length and _sampled(network, task):
-        # Each sample has its own stream, so that it depends on nothing else.
+    sample = READERS[network.reads].sample
+    if question.answer_length and sample is not None and _sampled(network, task, question):
+        # Each question has its own stream, so that it depends on nothing else.
         settings = replace(SAMPLE, max_tokens=question.answer_length)
         stream = torch.Generator().manual_seed(derive_seed(seed, "samples", task.name, index))
-        causal = cast(LanguageModel, network)
-        sampled = generate(causal, [question.prompt_ids], settings, end_id=tokenizer.end_id, generator=stream)
+        prompts = [question.prompt_ids] * question.samples
+        sampled = sample(network, prompts, settings, end_id=tokenizer.end_id, generator=stream)
         written = [tuple(ids) for ids in sampled]
-    output = tokenizer.decode(written[0]) if written else None
+    output = "\n".join(tokenizer.decode(ids) for ids in written) if written else None
     scores = task.score(question, output, likelihood.logprobs, likelihood.hits)
     return {
         "task": task.name,

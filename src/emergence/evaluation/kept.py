@@ -220,7 +220,9 @@ def _keys(model: str, end_id: int, requests: Sequence[Request]) -> Iterator[byte
             head, rest = b"score %d " % len(previous), array("i", request.target).tobytes()
         else:
             head, rest = b"write %d %d %d " % (len(previous), request.max_tokens, end_id), b""
-        yield hashlib.blake2b(b"".join((start, head, prompt, rest)), digest_size=16).digest()
+        source = request.source
+        through = b"through %d " % len(source) + array("i", source).tobytes() if source else b""
+        yield hashlib.blake2b(b"".join((start, through, head, prompt, rest)), digest_size=16).digest()
 
 
 def _look_up(database: sqlite3.Connection, keys: list[bytes], requests: Sequence[Request]) -> dict[bytes, Answer]:

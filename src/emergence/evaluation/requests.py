@@ -12,21 +12,27 @@ __all__ = ["Answer", "Continuation", "GenerateRequest", "Likelihood", "Request",
 
 @dataclass(frozen=True, slots=True)
 class ScoreRequest:
-    """How probable is ``target`` after ``prompt``? Both are token ids; the answer is a `Likelihood`."""
+    """How probable is ``target`` after ``prompt``? Both are token ids; the answer is a `Likelihood`.
+
+    With a ``source`` the model has read that text through its bottleneck, and nothing else.
+    """
 
     prompt: tuple[int, ...]
     target: tuple[int, ...]
+    source: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class GenerateRequest:
     """What does the model write after ``prompt``, greedily, up to ``max_tokens`` tokens or the end token?
 
-    The answer is a `Continuation`.
+    The answer is a `Continuation`. With a ``source`` the model has read that text through its bottleneck, and nothing
+    else.
     """
 
     prompt: tuple[int, ...]
     max_tokens: int
+    source: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if self.max_tokens < 1:

@@ -12,7 +12,7 @@ from emergence.core.errors import UserError
 from emergence.generation.decoding import decode
 from emergence.models.family import LanguageModel
 
-__all__ = ["SamplingSettings", "generate", "most_probable"]
+__all__ = ["SamplingSettings", "generate", "most_probable", "pick_token"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +52,7 @@ def generate(
     if settings.temperature > 0 and generator is None:
         raise ValueError("sampling needs a generator")
     limits = [settings.max_tokens] * len(prompts)
-    return decode(network, prompts, limits, partial(_pick, settings, generator), end_id=end_id)
+    return decode(network, prompts, limits, partial(pick_token, settings, generator), end_id=end_id)
 
 
 def most_probable(logits_BV: torch.Tensor) -> torch.Tensor:
@@ -60,7 +60,7 @@ def most_probable(logits_BV: torch.Tensor) -> torch.Tensor:
     return logits_BV.argmax(dim=-1)
 
 
-def _pick(settings: SamplingSettings, generator: torch.Generator | None, logits_BV: torch.Tensor) -> torch.Tensor:
+def pick_token(settings: SamplingSettings, generator: torch.Generator | None, logits_BV: torch.Tensor) -> torch.Tensor:
     """Return one token per row: the most probable one, or one drawn from the (cut) distribution."""
     if settings.temperature == 0:
         return most_probable(logits_BV)

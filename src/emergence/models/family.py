@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 __all__ = ["FAMILIES", "Cache", "Family", "LanguageModel", "ModelConfig", "Network", "Reads", "Vary", "build_network"]
 
 Vary = Literal["both", "width", "depth"]
-Reads = Literal["causal", "masked", "pairs"]  # how a network has to be asked
+Reads = Literal["causal", "latent", "masked", "pairs"]  # how a network has to be asked
 
 
 class ModelConfig(Protocol):
@@ -121,7 +121,8 @@ class Family:
     and ``objective`` are names in `training.learners` and `training.objectives`. ``training_passes`` is what a training
     token costs, in forward passes, and ``predicted_share`` at how many of the supervised positions of a text it is
     predicted from. ``rate`` is the family's learning rate as a multiple of that of `gpt` at the same width. A family
-    that cannot read every text names the ``tasks`` it can do.
+    that cannot do every task names the ``tasks`` it can do; one that cannot read a corpus does not name ``text``. Of a
+    ``bounded`` family the validation loss is an upper bound of the loss.
 
     A family that is not ``sized`` has one rung, on no axis but that of tokens: a line to compare the others with.
     ``informed(config, spellings, tasks)`` returns the configuration that knows more of a study than numbers: the bytes
@@ -143,6 +144,7 @@ class Family:
     sized: bool = True
     informed: Callable[[Any, Sequence[bytes], Mapping[str, Mapping[str, Any]]], Any] | None = None
     embedding: str | None = None
+    bounded: bool = False
 
 
 FAMILIES: Catalogue[Family] = Catalogue("family")
@@ -161,6 +163,7 @@ FAMILIES.add("rules", "emergence.models.rules:RULES", "exact rules for the gener
 FAMILIES.add("word2vec", "emergence.models.word2vec:WORD2VEC", "word vectors by skip-gram with negative sampling")
 FAMILIES.add("ngram", "emergence.models.ngram:NGRAM", "counts of n-grams with Kneser-Ney smoothing, in NumPy")
 FAMILIES.add("numpy", "emergence.models.by_hand:BY_HAND", "one hidden layer over the last tokens, by hand in NumPy")
+FAMILIES.add("vae", "emergence.models.vae:VAE", "variational sentence model: Transformer encoder, latent, decoder")
 
 
 def build_network(family: str, config: ModelConfig, generator: torch.Generator) -> Any:

@@ -9,7 +9,7 @@ Shapes: B batch, T new positions, D width, H heads, K head width, V vocabulary, 
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import torch
 from torch import nn
@@ -32,6 +32,13 @@ if TYPE_CHECKING:
     from emergence.models.gpt import GPTConfig
 
 __all__ = ["GPTNetwork"]
+
+
+class Attends(Protocol):
+    """What attention is left to, instead of looking back over the positions of one pass."""
+
+    def attend(self, block: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, /) -> torch.Tensor:
+        """Return what each position of q [B, H, T, K] mixes."""
 
 
 class Matrix(nn.Module):
@@ -86,10 +93,8 @@ class Attention(nn.Module):
         self.qkv = Matrix(3 * config.width, config.width)
         self.out = Matrix(config.width, config.width)
 
-    def forward(
-        self, x: torch.Tensor, turn: torch.Tensor, future: torch.Tensor, cache: KeyValueCache | None
-    ) -> torch.Tensor:
-        """Mix values over all earlier positions; x is [B, T, D] or [S, B, T, D]."""
+    def forward(self, x: torch.Tensor, turn: torch.Tensor, future: torch.Tensor, cache: Attends | None) -> torch.Tensor:
+        """Mix values over all earlier positions, or as ``cache`` says; x is [B, T, D] or [S, B, T, D]."""
         (qkv,) = self.norm(x, self.qkv)
         q, k, v = rotate_heads(qkv.view(-1, *qkv.shape[-2:]), turn, self.heads)
         y = causal_attention(q, k, v, future) if cache is None else cache.attend(self.block, q, k, v)
@@ -122,9 +127,7 @@ class Block(nn.Module):
         self.attention = Attention(config, block)
         self.feed_forward = FeedForward(config)
 
-    def forward(
-        self, x: torch.Tensor, turn: torch.Tensor, future: torch.Tensor, cache: KeyValueCache | None
-    ) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, turn: torch.Tensor, future: torch.Tensor, cache: Attends | None) -> torch.Tensor:
         """Add the attention and then the feed-forward to the residual stream."""
         x = x + self.attention(x, turn, future, cache)
         out: torch.Tensor = x + self.feed_forward(x)

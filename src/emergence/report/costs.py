@@ -68,6 +68,8 @@ def cost_table(data: ReportData, texts: Texts) -> CostTable | None:
         ("rate", cost, quantity),
         ("utilisation", cost, lambda v: "–" if v is None else f"{100 * v:.3g} %"),
         ("loss", cost, decimal),
+        ("validation_reconstruction", cost, decimal),
+        ("validation_kl", cost, decimal),
     )
     source = {"seeds": "replicas", "rate": "tokens_per_second", "loss": "validation_loss"}
     header, cells = [texts("column.rung")], [names]

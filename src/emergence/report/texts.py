@@ -124,6 +124,8 @@ _ENGLISH: dict[str, str] = {
     "column.rate": "Tokens/s",
     "column.utilisation": "Utilisation",
     "column.loss": "Validation loss",
+    "column.validation_reconstruction": "of it reconstruction",
+    "column.validation_kl": "of it KL",
     "column.width": "Width",
     "column.depth": "Depth",
     "column.heads": "Heads",

@@ -29,6 +29,7 @@ def study_context(job: dict[str, Any], tokenizer: Tokenizer) -> TaskContext:
         context=job["spec"]["config"]["context"],
         seed=job["study_seed"],
         validation_tokens=open_packed(held_out).tokens if held_out.exists() else None,
+        whole_documents=held_out.with_name("corpus-validation-rows.bin").exists(),
     )
 
 

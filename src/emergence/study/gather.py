@@ -33,6 +33,9 @@ def gather(plan: Plan | PublishedPlan, folder: StudyFolder) -> Gathered:
     """Collect what the finished runs left. A diverged run is noted and gives no scores."""
     scores = []
     notes = list(folder.manifest.get("events", []))
+    for family in plan.study.model.family:
+        if FAMILIES.load(family).bounded:
+            notes.append(f"the validation loss of {family} is an upper bound of the loss: a reconstruction and a KL")
     jobs: list[Job | PublishedRun] = [*plan.jobs]
     for job in sorted(jobs, key=lambda job: job.name):
         outcome = read_sealed(folder.run(job.name) / "outcome.json")

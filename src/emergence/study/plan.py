@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,11 +13,11 @@ from emergence.core.errors import UserError
 from emergence.core.processor import mkl_holds_back
 from emergence.core.seeds import derive_seed
 from emergence.core.settings import StudySettings, TrainingSettings
-from emergence.models.family import FAMILIES, ladder
+from emergence.models.family import FAMILIES, Family, ladder
 from emergence.models.vectors import read_vectors
 from emergence.study.machine import machine_bytes, run_bytes, worker_count
 from emergence.study.published import PublishedPlan, plan_published
-from emergence.tasks.catalogue import make_task
+from emergence.tasks.catalogue import NAMED_ONLY, make_task
 from emergence.tasks.task import GeneratedTask, Task, TaskContext
 from emergence.text import (
     Corpus,
@@ -25,13 +26,14 @@ from emergence.text import (
     build_tokenizer,
     distinct,
     folding_into,
+    lines_of,
     read_corpus,
     split_corpus,
     summarise,
 )
 from emergence.training.schedule import BASE_LEARNING_RATE, Schedule, checkpoint_steps
 
-__all__ = ["Job", "Plan", "Rung", "Texts", "make_plan", "worth_stacking"]
+__all__ = ["Job", "Plan", "Rung", "Texts", "can_do", "make_plan", "worth_stacking"]
 
 LONGEST_TOKEN = 20  # characters; the mean over a text stays below
 STACKABLE_PARAMETERS = 500_000  # from there on the passes between matrix products hardly matter
@@ -189,27 +191,39 @@ def _plan_training(study: StudySettings, training: TrainingSettings, tasks: dict
         rungs=tuple(rungs),
         steps=steps,
         batch_rows=batch_rows,
-        checkpoint_steps=_checkpoints(training, steps, batch_rows * context, texts, sources),
+        checkpoint_steps=_checkpoints(study, steps, batch_rows * context, texts, sources),
         sources=sources,
         workers=_workers(study, rungs),
     )
 
 
 def _check_families(study: StudySettings) -> None:
-    """Raise UserError where a family cannot do a task of the study, and say which ones can."""
-    named = {name: FAMILIES.load(name) for name in FAMILIES}
-    for family in (FAMILIES.load(name) for name in study.model.family):
-        for task in study.tasks:
-            if family.tasks is not None and task.name not in family.tasks:
-                able = [name for name, other in named.items() if other.tasks is None or task.name in other.tasks]
-                raise UserError(
-                    f"the family {family.name} cannot do the task {task.name}, only {', '.join(family.tasks)}; "
-                    f"families that can: {', '.join(able)}"
-                )
-        if family.tasks is not None and study.corpus is not None:
+    """Raise UserError where a family cannot do a task of the study, and say which ones can.
+
+    A task that few families can do needs only one of them in the study; the others are not asked it.
+    """
+    families = [FAMILIES.load(name) for name in study.model.family]
+    for task in study.tasks:
+        unable = [family for family in families if not can_do(family, task.name)]
+        if unable and (task.name not in NAMED_ONLY or len(unable) == len(families)):
+            able = [name for name in FAMILIES if can_do(FAMILIES.load(name), task.name)]
+            only = "" if unable[0].tasks is None else f", only {', '.join(unable[0].tasks)}"
+            raise UserError(
+                f"the family {unable[0].name} cannot do the task {task.name}{only}; families that can: "
+                f"{', '.join(able)}"
+            )
+    for family in families:
+        if not any(can_do(family, task.name) for task in study.tasks):
+            raise UserError(f"the family {family.name} can do no task of this study; add one, for example sampling")
+        if family.tasks is not None and "text" not in family.tasks and study.corpus is not None:
             raise UserError(
                 f"the family {family.name} cannot read a corpus; leave corpus out, or choose another family"
             )
+
+
+def can_do(family: Family, task: str) -> bool:
+    """Say whether a family can do a task: those it names, or by default all but those that have to be named."""
+    return task not in NAMED_ONLY if family.tasks is None else task in family.tasks
 
 
 def _check_embeddings(study: StudySettings, texts: Texts, rungs: list[Rung]) -> None:
@@ -291,6 +305,8 @@ def _texts(study: StudySettings, tasks: dict[str, Task]) -> Texts:
         )
     fold = study.corpus.fold
     corpus = read_corpus(study.corpus.files, None)
+    if study.corpus.rows == "lines":
+        corpus = lines_of(corpus)
     if fold is not None:  # a poem in both scripts must not be learnt in one and held out in the other
         corpus = distinct(corpus, folding_into(fold))
     training, validation = split_corpus(corpus, seed=study.seed)
@@ -298,7 +314,8 @@ def _texts(study: StudySettings, tasks: dict[str, Task]) -> Texts:
     everything = [*training, *validation] if study.corpus.tokenizer.kind == "char" else training
     tokenizer = build_tokenizer(study.corpus.tokenizer, everything, alphabet, fold=fold)
     for name, part in (("training", training), ("validation", validation)):
-        _check_length(part, tokenizer, study.model.context, name)
+        if study.corpus.rows == "windows":
+            _check_length(part, tokenizer, study.model.context, name)
     return Texts(tokenizer, tuple(training), tuple(validation), corpus, files)
 
 
@@ -358,11 +375,16 @@ def _workers(study: StudySettings, rungs: list[Rung]) -> int:
 
 
 def _checkpoints(
-    training: TrainingSettings, steps: int, step_tokens: int, texts: Texts, sources: dict[str, float]
+    study: StudySettings, steps: int, step_tokens: int, texts: Texts, sources: dict[str, float]
 ) -> tuple[int, ...]:
     """Return the steps at which every run is evaluated, its end among them."""
+    training = study.training
+    assert training is not None
     if training.checkpoints == "epochs":
-        tokens = sum(len(ids) + 1 for ids in texts.tokenizer.encode_arrays(texts.training))
+        lengths = [len(ids) + 1 for ids in texts.tokenizer.encode_arrays(texts.training)]
+        if study.corpus is not None and study.corpus.rows != "windows":  # the rest of a row is read, though empty
+            lengths = [math.ceil(length / study.model.context) * study.model.context for length in lengths]
+        tokens = sum(lengths)
         epoch = tokens / (sources["corpus"] * step_tokens)  # in steps
         ends = [round(epoch * n) for n in range(1, int(steps / epoch) + 1)]
         if not ends or len(ends) > MOST_CHECKPOINTS:

@@ -14,7 +14,7 @@ from emergence.study.plan import Plan
 from emergence.tasks.task import GeneratedTask
 from emergence.text import open_packed, pack
 from emergence.training.data import CorpusSource, Mixture, RowsSource, Source
-from emergence.training.rows import map_rows, pack_rows
+from emergence.training.rows import map_rows, pack_documents, pack_rows
 
 __all__ = ["open_mixture", "prepare"]
 
@@ -33,7 +33,13 @@ def prepare(plan: Plan, folder: StudyFolder) -> None:
     texts.tokenizer.save(data / "tokenizer.json")
     if texts.corpus is not None:
         for name, documents in (("training", texts.training), ("validation", texts.validation)):
-            pack(documents, texts.tokenizer, data / f"corpus-{name}.bin")
+            packed = pack(documents, texts.tokenizer, data / f"corpus-{name}.bin")
+            if plan.study.corpus is not None and plan.study.corpus.rows != "windows":
+                rows_file = data / f"corpus-{name}-rows.bin"
+                _, cut = pack_documents(packed, texts.tokenizer.end_id, rows_file, context=context)
+                if cut:
+                    long = f"longer than the context of {context} and cut into several rows"
+                    folder.note(f"{cut:,} of {len(documents):,} {name} {plan.study.corpus.rows} are {long}")
     training = plan.study.training
     if training is not None and training.initialise_embeddings is not None:
         _keep_vectors(Path(training.initialise_embeddings), folder)
@@ -83,7 +89,10 @@ def open_mixture(data: Path, sources: dict[str, float], context: int, batch_rows
     """Open what `prepare` wrote as the training stream of one run."""
     opened: list[Source] = []
     for name in sources:
-        if name == "corpus":
+        if name == "corpus" and (data / "corpus-training-rows.bin").exists():
+            rows, held_out = (map_rows(data / f"corpus-{split}-rows.bin") for split in ("training", "validation"))
+            opened.append(RowsSource(name, rows, held_out))
+        elif name == "corpus":
             training: Any = open_packed(data / "corpus-training.bin").tokens
             validation: Any = open_packed(data / "corpus-validation.bin").tokens
             opened.append(CorpusSource(training, validation, context))

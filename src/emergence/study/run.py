@@ -20,13 +20,14 @@ import polars as pl
 from emergence.core.settings import StudySettings
 from emergence.core.store import DamagedFileError, read_sealed
 from emergence.models.checkpoint import find_checkpoints, last_step
+from emergence.models.family import FAMILIES
 from emergence.study.asking_published import describe_asking, forget_changed
 from emergence.study.executor import WorkerError, Workers
 from emergence.study.findings import Findings, ask_forecasts, find, read_forecasts, with_earlier, write_findings
 from emergence.study.folder import SOURCE, StudyFolder, open_folder
 from emergence.study.gather import gather
 from emergence.study.packing import Group, group_jobs, lay_out, set_stacks
-from emergence.study.plan import Job, Plan, make_plan
+from emergence.study.plan import Job, Plan, can_do, make_plan
 from emergence.study.prepare import prepare
 from emergence.study.published import PublishedPlan, PublishedRun
 
@@ -183,7 +184,7 @@ def _check_contents(folder: StudyFolder, job: AnyJob) -> None:
 
 def describe(plan: Plan, folder: StudyFolder, group: Group) -> dict[str, Any]:
     """Return the runs of a group as plain values, for the worker that will do them."""
-    study, training = plan.study, plan.study.training
+    study, training, family = plan.study, plan.study.training, FAMILIES.load(group.rung.family)
     assert training is not None
     return {
         "name": group.name,
@@ -195,7 +196,7 @@ def describe(plan: Plan, folder: StudyFolder, group: Group) -> dict[str, Any]:
         "study_seed": study.seed,
         "sources": plan.sources,
         "batch_rows": plan.batch_rows,
-        "tasks": {task.name: task.options for task in study.tasks},
+        "tasks": {task.name: task.options for task in study.tasks if can_do(family, task.name)},
         "shots": list(study.evaluation.shots),
         "examples": study.evaluation.examples,
         "spec": {

@@ -8,7 +8,7 @@ from typing import Any
 from emergence.core.catalogue import Catalogue
 from emergence.tasks.task import Task
 
-__all__ = ["TASKS", "make_task"]
+__all__ = ["NAMED_ONLY", "TASKS", "make_task"]
 
 TASKS: Catalogue[Callable[[dict[str, Any]], Task]] = Catalogue("task")
 TASKS.add("addition", "emergence.tasks.addition:Addition", "sums of two numbers of a given number of digits")
@@ -18,6 +18,10 @@ TASKS.add("modular_addition", "emergence.tasks.modular:ModularAddition", "sums o
 TASKS.add(
     "recall", "emergence.tasks.recall:Recall", "say which value stood beside a key: the answer is only in the prompt"
 )
+TASKS.add(
+    "reconstruction", "emergence.tasks.reconstruction:Reconstruction", "give a sentence back through the bottleneck"
+)
+TASKS.add("sampling", "emergence.tasks.sampling:Sampling", "write by itself: how varied the samples are, distinct-n")
 TASKS.add("sentiment", "emergence.tasks.sentiment:Sentiment", "praise or blame, with negations and intensifiers")
 TASKS.add("reversal", "emergence.tasks.reversal:Reversal", "write a random string backwards")
 TASKS.add("reachability", "emergence.tasks.graphs:Reachability", "say whether a graph has a way between two nodes")
@@ -28,6 +32,9 @@ TASKS.add(
     "emergence.tasks.translation:Translation",
     "English into Chinese, from a file of pairs: BLEU and chrF",
 )
+
+#: Tasks that ask for what most models do not have (a bottleneck): a family can do them only where it says so.
+NAMED_ONLY = frozenset({"reconstruction"})
 
 
 def make_task(name: str, options: dict[str, Any]) -> Task:

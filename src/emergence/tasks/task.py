@@ -86,7 +86,11 @@ class Example:
 
 @dataclass(frozen=True)
 class Question:
-    """One example as a model is asked it. ``answer_length`` is the most tokens to generate; 0 asks for none."""
+    """One example as a model is asked it. ``answer_length`` is the most tokens to generate; 0 asks for none.
+
+    An answer that is only shown may be sampled several times: the output has one of ``samples`` a line. With
+    ``source_ids`` a model with a bottleneck answers from the latent vector of that text.
+    """
 
     prompt: str
     target: str
@@ -94,14 +98,18 @@ class Question:
     target_ids: tuple[int, ...]
     answer_length: int
     target_bytes: int = 0  # of text behind ``target_ids``, where a metric counts them
+    samples: int = 1
+    source_ids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True)
 class TaskContext:
     """What a task may need to form its questions.
 
-    A question longer than the ``context`` is a fault of a study that trains its models; where ``truncates`` is set it
-    is asked all the same, without the start of its prompt, and its record says so.
+    ``validation_tokens`` are the held-out documents one after another, each with an end token behind it;
+    ``whole_documents`` says that the models learn from one of them at a time. A question longer than the ``context`` is
+    a fault of a study that trains its models; where ``truncates`` is set it is asked all the same, without the start of
+    its prompt, and its record says so.
     """
 
     tokenizer: LanguageTokenizer
@@ -109,6 +117,7 @@ class TaskContext:
     seed: int
     validation_tokens: npt.NDArray[np.integer[Any]] | None = None
     truncates: bool = False
+    whole_documents: bool = False
 
 
 class Task(Protocol):

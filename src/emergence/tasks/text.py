@@ -6,10 +6,9 @@ import math
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from pydantic import Field
 
-from emergence.core.errors import UserError
+from emergence.tasks.held_out import held_out_texts
 from emergence.tasks.task import Question, TaskContext, TaskOptions, read_options
 
 __all__ = ["Text"]
@@ -22,7 +21,8 @@ class TextOptions(TaskOptions):
 
 
 class Text:
-    """Windows of held-out text: the first half is read, the second is predicted token by token.
+    """Windows of held-out text, or whole documents where models learn from these: the first half is read, the second
+    is predicted token by token.
 
     * ``token_accuracy`` (headline): share of the second half's tokens that were the most probable ones.
     * ``target_logprob`` (smooth): mean natural-log probability of those tokens, in nats per token.
@@ -40,20 +40,13 @@ class Text:
         self.options = read_options(TextOptions, options, self.name)
 
     def questions(self, context: TaskContext, n: int, shots: int) -> list[Question]:
-        """Return up to ``n`` windows spread evenly over the held-out text. A worked example has no meaning here."""
-        tokens = context.validation_tokens
-        if tokens is None:
-            raise UserError("the task 'text' needs a corpus; add corpus: {files: [...]}")
+        """Return up to ``n`` texts spread evenly over the held-out part. A worked example has no meaning here."""
+        texts = held_out_texts(context, n, self.name)
         if shots:
             return []
-        length = context.context
-        read = length // 2
-        n = min(n, (len(tokens) - 1) // length)
-        starts = np.linspace(0, len(tokens) - length, max(n, 1)).astype(np.int64)
         result = []
-        for i, start in enumerate(starts):
-            window = [int(token) for token in tokens[start : start + length]]
-            prompt, target = window[:read], window[read:]
+        for i, ids in enumerate(texts):
+            prompt, target = ids[: len(ids) // 2], ids[len(ids) // 2 :]
             result.append(
                 Question(
                     prompt=context.tokenizer.decode(prompt),

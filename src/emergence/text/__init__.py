@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from emergence.text.bag import Bag
-    from emergence.text.corpus import Corpus, distinct, read_corpus, split_corpus
+    from emergence.text.corpus import Corpus, distinct, lines_of, read_corpus, split_corpus
     from emergence.text.folding import folding_into
     from emergence.text.language_tokenizer import LanguageTokenizer
     from emergence.text.packing import PackedTokens, open_packed, pack
+    from emergence.text.pieces import document_pieces
     from emergence.text.summary import Summary, summarise
     from emergence.text.tokenizers import END_TOKEN, UNKNOWN_TOKEN, Tokenizer, build_tokenizer
 
@@ -25,7 +26,9 @@ __all__ = [
     "Tokenizer",
     "build_tokenizer",
     "distinct",
+    "document_pieces",
     "folding_into",
+    "lines_of",
     "open_packed",
     "pack",
     "read_corpus",
@@ -36,10 +39,11 @@ __all__ = [
 # Imported on first use: NumPy and the tokenizers library would slow the start of everything that names this room.
 _HOMES = {
     "bag": ("Bag",),
-    "corpus": ("Corpus", "distinct", "read_corpus", "split_corpus"),
+    "corpus": ("Corpus", "distinct", "lines_of", "read_corpus", "split_corpus"),
     "folding": ("folding_into",),
     "language_tokenizer": ("LanguageTokenizer",),
     "packing": ("PackedTokens", "open_packed", "pack"),
+    "pieces": ("document_pieces",),
     "summary": ("Summary", "summarise"),
     "tokenizers": ("END_TOKEN", "UNKNOWN_TOKEN", "Tokenizer", "build_tokenizer"),
 }

@@ -11,7 +11,7 @@ from pathlib import Path
 from emergence.core.errors import UserError, nearest
 from emergence.text.shapes import document_in, documents_in, parse_json
 
-__all__ = ["Corpus", "distinct", "read_corpus", "split_corpus"]
+__all__ = ["Corpus", "distinct", "lines_of", "read_corpus", "split_corpus"]
 
 
 @dataclass(frozen=True)
@@ -58,6 +58,12 @@ def distinct(corpus: Corpus, form: Callable[[str], str]) -> Corpus:
     for document in corpus.documents:
         first.setdefault(form(document), document)
     return Corpus(documents=tuple(first.values()), files=corpus.files)
+
+
+def lines_of(corpus: Corpus) -> Corpus:
+    """Return the corpus whose documents are the lines of those of ``corpus``: each once, without blank ones."""
+    lines = (line.strip() for document in corpus.documents for line in document.split("\n"))
+    return Corpus(documents=tuple(dict.fromkeys(line for line in lines if line)), files=corpus.files)
 
 
 def split_corpus(corpus: Corpus, *, seed: int, fraction: float = 0.1) -> tuple[list[str], list[str]]:

@@ -24,7 +24,8 @@ class Batch:
     """Ids [B, T], the flat positions that count [M] (None: all), their next tokens [M] and weights [M] in the loss.
 
     Stacked, each has a leading dimension S.
-    ``tokens`` counts those of one replica, ``supervised`` those that count in the loss of each.
+    ``tokens`` counts those of one replica, ``supervised`` those that count in the loss of each. ``warmups`` says when
+    in the run it is read, in warmups of the learning rate (`Schedule.warmups`), for objectives that change with time.
     """
 
     inputs: torch.Tensor
@@ -33,6 +34,7 @@ class Batch:
     weights: torch.Tensor
     tokens: int
     supervised: tuple[float, ...]
+    warmups: float = math.inf
 
 
 def collate(draws: Sequence[Draw], *, stacked: bool) -> list[Batch]:

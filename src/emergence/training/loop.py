@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -192,7 +193,8 @@ class _Training:
         for start in range(first, last, STEPS_AT_ONCE):
             count = min(STEPS_AT_ONCE, last - start)
             draws = [mixture.draw(start, count) for mixture in self._data]
-            yield from enumerate(collate(draws, stacked=self._spec.stacked), start)
+            for step, batch in enumerate(collate(draws, stacked=self._spec.stacked), start):
+                yield step, replace(batch, warmups=self._schedule.warmups(step))
 
     def _check(self, replica: int, row: dict[str, Any]) -> None:
         """Note a loss that is no number, or far above that of guessing."""
@@ -220,17 +222,22 @@ class _Training:
 @torch.inference_mode()
 def _validation_loss(network: Any, objective: Objective, held_out: list[tuple[str, float, Draw]]) -> dict[str, float]:
     """Mean loss per supervised token of each source, in nats for all objectives that predict tokens, and their weighted
-    mean as ``validation_loss``. What an objective draws at random is the same at every checkpoint."""
-    result = {}
-    for name, _, rows in held_out:
-        total, tokens = 0.0, 0
+    mean as ``validation_loss``; of a loss with summands the weighted mean of each, as ``validation_kl`` and so on. What
+    an objective draws at random is the same at every checkpoint."""
+    result: dict[str, float] = {}
+    for name, weight, rows in held_out:
+        totals: Counter[str] = Counter()
+        tokens = 0
         inputs, targets, supervised = (torch.from_numpy(p[0]) for p in (rows.inputs, rows.targets, rows.supervised))
         count = max(1, TOKENS_AT_ONCE // inputs.shape[1])
         for first in range(0, len(inputs), count):
             part = slice(first, first + count)
             noise = partial(torch.Generator().manual_seed, first)
             lost, counted = objective.held_out(network, inputs[part], targets[part], supervised[part], noise)
-            total, tokens = total + lost, tokens + counted
-        result[f"validation_loss_{name}"] = total / tokens
+            totals.update(lost if isinstance(lost, Mapping) else {"loss": lost})
+            tokens += counted
+        result[f"validation_loss_{name}"] = totals.total() / tokens
+        for summand, total in totals.items() if set(totals) != {"loss"} else ():
+            result[f"validation_{summand}"] = result.get(f"validation_{summand}", 0.0) + weight * total / tokens
     result["validation_loss"] = sum(weight * result[f"validation_loss_{name}"] for name, weight, _ in held_out)
     return result

@@ -9,7 +9,7 @@ Shapes: S replicas, B rows, T positions, V vocabulary, M positions that count.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 import torch
@@ -32,9 +32,9 @@ class Objective(Protocol):
 
     def held_out(
         self, network: Any, inputs_BT: torch.Tensor, targets_BT: torch.Tensor, mask_BT: torch.Tensor, noise: Noise
-    ) -> tuple[float, int]:
-        """Return the summed loss of held-out rows and over how many tokens it is summed; ``mask`` says which tokens of
-        ``targets`` are supervised."""
+    ) -> tuple[float | Mapping[str, float], int]:
+        """Return the summed loss of held-out rows, or its summands by name, and over how many tokens it is summed;
+        ``mask`` says which tokens of ``targets`` are supervised."""
 
 
 class NextToken:
@@ -60,3 +60,4 @@ OBJECTIVES.add("next_token", "emergence.training.objectives:NEXT_TOKEN", "predic
 OBJECTIVES.add("skipgram", "emergence.training.skipgram:SKIPGRAM", "tell a word's company from words at random")
 OBJECTIVES.add("pairs", "emergence.training.pairs:PAIRS", "read prompts and predict targets, or hidden spans of text")
 OBJECTIVES.add("masked_token", "emergence.training.masked:MASKED_TOKEN", "say what hidden tokens were")
+OBJECTIVES.add("evidence_bound", "emergence.training.evidence:EVIDENCE_BOUND", "reconstruct through a latent vector")

@@ -18,14 +18,15 @@ import numpy.typing as npt
 
 from emergence.core.errors import UserError
 from emergence.core.store import DamagedFileError, read_sealed, sha256, write_sealed, writing
+from emergence.text import document_pieces
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from emergence.tasks.task import GeneratedTask, Split
-    from emergence.text import Tokenizer
+    from emergence.text import PackedTokens, Tokenizer
 
-__all__ = ["Rows", "pack_rows"]
+__all__ = ["Rows", "map_rows", "pack_documents", "pack_rows"]
 
 CHUNK = 50_000  # examples written at a time, which bounds the memory
 
@@ -84,9 +85,33 @@ def pack_rows(
             tokens[row, used + len(prompt) : used + length - 1] = answer
             supervised[row, used + len(prompt) - 1 : used + length - 1] = True
             used += length
+    return _write(path, tokens, supervised, fingerprint)
+
+
+def pack_documents(corpus: PackedTokens, end_id: int, path: Path, *, context: int) -> tuple[Rows, int]:
+    """Write one row for each document of a packed corpus to ``path``, or reuse them; every token counts.
+
+    A document longer than the context is cut into several rows: the second result is how many were.
+    """
+    fingerprint = hashlib.sha256(json.dumps(["documents", corpus.fingerprint, context]).encode()).hexdigest()
+    existing = _open(path, fingerprint)
+    pieces = list(document_pieces(corpus.tokens, end_id, context))
+    cut = sum(len(piece) == context + 1 and piece[-1] != end_id and piece[0] == end_id for piece in pieces)
+    if existing is not None:
+        return existing, cut
+    tokens = np.full((len(pieces), context + 1), end_id, dtype=np.uint32)
+    supervised = np.zeros((len(pieces), context), dtype=np.bool_)
+    for row, piece in enumerate(pieces):
+        tokens[row, : len(piece)] = piece
+        supervised[row, : len(piece) - 1] = True
+    return _write(path, tokens, supervised, fingerprint), cut
+
+
+def _write(path: Path, tokens: npt.NDArray[np.uint32], supervised: npt.NDArray[np.bool_], fingerprint: str) -> Rows:
     with writing(path) as temporary, temporary.open("wb") as file:
         file.write(tokens.tobytes())
         file.write(supervised.tobytes())
+    rows, context = supervised.shape
     write_sealed(_card(path), {"fingerprint": fingerprint, "rows": rows, "context": context, "sha256": sha256(path)})
     opened = _open(path, fingerprint)
     assert opened is not None

@@ -51,12 +51,15 @@ class Schedule:
     def factor(self, step: int, end: int | None) -> float:
         """Return the factor on the learning rate at ``step``, counted from 0, of a run of ``end`` steps; None: the
         trunk."""
-        rising = max(1, round(self.warmup * self.steps))
-        if step < rising:
-            return (step + 1) / rising
+        if (warmups := self.warmups(step)) < 1:
+            return warmups
         if end is not None and step >= self.fork(end):
             return 1 - math.sqrt((step - self.fork(end) + 1) / (end - self.fork(end) + 1))
         return 1.0
+
+    def warmups(self, step: int) -> float:
+        """Return how many times the warmup has passed at the end of ``step``, in the trunk and in every branch."""
+        return (step + 1) / max(1, round(self.warmup * self.steps))
 
     @property
     def computed_steps(self) -> int:
