@@ -26,7 +26,7 @@ def measure() -> Iterator[tuple[str, dict[str, Any]]]:
 def measure_size(size: int, peak: Contestant) -> dict[str, Any]:
     """Return the shares of a step by kind, and the share of the peak alone and beside a twin."""
     from emergence.models.gpt import size_for
-    from emergence.study.plan import worth_stacking
+    from emergence.study.rungs import worth_stacking
 
     config = size_for(size, VOCABULARY, CONTEXT)
     replicas = REPLICAS if worth_stacking(config, ROWS * CONTEXT) else 1

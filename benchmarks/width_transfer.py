@@ -14,6 +14,8 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
+import polars as pl
+
 TITLE = "Transfer of the learning rate along the width"
 DATA = Path(os.environ.get("EMERGENCE_DATA", "../shared/data"))
 TEXT = str(DATA / "open/corpus/tiny_shakespeare/input.txt")
@@ -30,7 +32,8 @@ def train_once(text: str, size: float, rate: float) -> float:
     from emergence.models.gpt import size_for
     from emergence.text import build_tokenizer, read_corpus, split_corpus
     from emergence.training.data import CorpusSource, Mixture
-    from emergence.training.loop import DivergedError, RunSpec, train
+    from emergence.training.loop import RunSpec, train
+    from emergence.training.schedule import Schedule
 
     torch.set_num_threads(1)
     training, validation = split_corpus(read_corpus([text], None), seed=0)
@@ -39,25 +42,19 @@ def train_once(text: str, size: float, rate: float) -> float:
     spec = RunSpec(
         family="gpt",
         config=size_for(size, tokenizer.vocabulary_size, CONTEXT),
-        seed=0,
-        steps=STEPS,
-        batch_rows=BATCH_ROWS,
+        seeds=(0,),
+        stacked=False,
         learning_rate=rate,
         weight_decay=0.1,
-        warmup=0.02,
-        decay=0.2,
         clip=1.0,
-        checkpoint_steps=(STEPS,),
+        schedule=Schedule(steps=STEPS, warmup=0.02, decay=0.2, checkpoints=(STEPS,)),
     )
     data = Mixture([CorpusSource(tokens, held_out, CONTEXT)], [1.0], BATCH_ROWS, seed=0)
     with tempfile.TemporaryDirectory() as folder:
-        try:
-            outcome = train(
-                spec, data, Path(folder), at_checkpoint=lambda network, step: None, progress=lambda step, loss: None
-            )
-        except DivergedError:
+        (outcome,) = train(spec, [data], [Path(folder)], at_checkpoint=lambda *_: None, progress=lambda *_: None)
+        if outcome.diverged is not None:
             return sys.float_info.max
-    return float(outcome.history["validation_loss"][-1])
+        return float(pl.read_parquet(Path(folder) / "history.parquet")["validation_loss"].drop_nulls()[-1])
 
 
 def measure(text: str = TEXT) -> list[dict[str, Any]]:

@@ -22,7 +22,8 @@ import numpy as np
 
 from emergence.models.family import FAMILIES
 from emergence.study.machine import MEMORY_SHARE, WORKER_BYTES, machine_bytes
-from emergence.study.plan import Job, Plan, Rung
+from emergence.study.plan import Job, Plan
+from emergence.study.rungs import Rung
 
 __all__ = ["Group", "Layout", "group_jobs", "lay_out", "measure_here", "most_stacked", "set_stacks"]
 

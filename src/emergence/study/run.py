@@ -27,9 +27,10 @@ from emergence.study.findings import Findings, ask_forecasts, find, read_forecas
 from emergence.study.folder import SOURCE, StudyFolder, open_folder
 from emergence.study.gather import gather
 from emergence.study.packing import Group, group_jobs, lay_out, set_stacks
-from emergence.study.plan import Job, Plan, can_do, make_plan
+from emergence.study.plan import Job, Plan, make_plan
 from emergence.study.prepare import prepare
 from emergence.study.published import PublishedPlan, PublishedRun
+from emergence.study.rungs import can_do
 
 __all__ = ["run_study"]
 

@@ -1,0 +1,129 @@
+"""The ladders of a study's families: sizes, FLOPs and memory of every rung, and whether a family fits the study."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from emergence.core.errors import UserError
+from emergence.core.processor import mkl_holds_back
+from emergence.core.settings import StudySettings, TrainingSettings
+from emergence.models.family import FAMILIES, Family, ladder
+from emergence.models.vectors import read_vectors
+from emergence.study.machine import run_bytes
+from emergence.study.texts import Texts
+from emergence.tasks.catalogue import NAMED_ONLY
+from emergence.tasks.task import GeneratedTask, Task
+from emergence.text import Tokenizer
+
+__all__ = ["Rung", "can_do", "check_embeddings", "check_families", "ladder_of", "worth_stacking"]
+
+STACKABLE_PARAMETERS = 500_000  # from there on the passes between matrix products hardly matter
+STACKABLE_STEP = 2.5e7  # parameters times tokens
+
+
+@dataclass(frozen=True)
+class Rung:
+    """One size of the ladder of one family: ``R00`` is the smallest, ``gpt-R00`` where there are several families."""
+
+    name: str
+    family: str
+    config: Any
+    flops: float  # of one run, all positions predicted
+    memory: float  # bytes of one run at its peak, estimated
+    stacked: bool  # whether its products have the form that replicas can share
+
+
+def ladder_of(
+    study: StudySettings,
+    training: TrainingSettings,
+    family: str,
+    tasks: dict[str, Task],
+    tokenizer: Tokenizer,
+    tokens: int,
+    batch_tokens: int,
+) -> list[Rung]:
+    """Return the ladder of one family, told of the tokens and the tasks where it asks for them."""
+    dial, context = study.model.ladder, study.model.context
+    assert dial is not None
+    prefix = f"{family}-" if len(study.model.family) > 1 else ""
+    own = FAMILIES.load(family)
+    configs = ladder(family, dial.sizes(), vocabulary=tokenizer.vocabulary_size, context=context, vary=dial.vary)
+    if own.informed is not None:
+        options = {name: task.options.model_dump() for name, task in tasks.items() if isinstance(task, GeneratedTask)}
+        configs = [own.informed(config, tokenizer.spellings(), options) for config in configs]
+    return [
+        Rung(
+            name=f"{prefix}R{index:02d}",
+            family=family,
+            config=config,
+            flops=own.training_passes * config.forward_flops(tokens, context, own.predicted_share * tokens),
+            memory=run_bytes(config, batch_tokens, branches=bool(training.budgets)),
+            stacked=own.stackable and worth_stacking(config, batch_tokens),
+        )
+        for index, config in enumerate(configs)
+    ]
+
+
+def worth_stacking(config: Any, batch_tokens: int) -> bool:
+    """Say whether replicas of this size could gain by sharing products; it must not depend on a measurement.
+
+    Batched products are MKL's. Where oneDNN is twice as fast (`models/products.py`), only small steps gain by them.
+    """
+    parameters = config.non_embedding_parameters
+    if mkl_holds_back():
+        return bool(parameters * batch_tokens < STACKABLE_STEP)
+    return bool(parameters < STACKABLE_PARAMETERS)
+
+
+def check_families(study: StudySettings) -> None:
+    """Raise UserError where a family cannot do a task of the study, and say which ones can.
+
+    A task that few families can do needs only one of them in the study; the others are not asked it.
+    """
+    families = [FAMILIES.load(name) for name in study.model.family]
+    for task in study.tasks:
+        unable = [family for family in families if not can_do(family, task.name)]
+        if unable and (task.name not in NAMED_ONLY or len(unable) == len(families)):
+            able = [name for name in FAMILIES if can_do(FAMILIES.load(name), task.name)]
+            only = "" if unable[0].tasks is None else f", only {', '.join(unable[0].tasks)}"
+            raise UserError(
+                f"the family {unable[0].name} cannot do the task {task.name}{only}; families that can: "
+                f"{', '.join(able)}"
+            )
+    for family in families:
+        if not any(can_do(family, task.name) for task in study.tasks):
+            raise UserError(f"the family {family.name} can do no task of this study; add one, for example sampling")
+        if family.tasks is not None and "text" not in family.tasks and study.corpus is not None:
+            raise UserError(
+                f"the family {family.name} cannot read a corpus; leave corpus out, or choose another family"
+            )
+
+
+def can_do(family: Family, task: str) -> bool:
+    """Say whether a family can do a task: those it names, or by default all but those that have to be named."""
+    return task not in NAMED_ONLY if family.tasks is None else task in family.tasks
+
+
+def check_embeddings(study: StudySettings, texts: Texts, rungs: list[Rung]) -> None:
+    """Raise UserError where the models cannot begin with the token vectors that the study names."""
+    if study.training is None or study.training.initialise_embeddings is None:
+        return
+    folder = Path(study.training.initialise_embeddings)
+    vectors, _ = read_vectors(folder)
+    if Tokenizer.load(folder).identity != texts.tokenizer.identity:
+        raise UserError(
+            f"the vectors in {folder} belong to other tokens than this study has; train them on the same corpus, "
+            "tokenizer and tasks"
+        )
+    for rung in rungs:
+        if FAMILIES.load(rung.family).embedding is None:
+            raise UserError(
+                f"the family {rung.family} has no token vectors to begin with; leave initialise_embeddings out"
+            )
+        if rung.config.width != vectors.shape[1]:
+            raise UserError(
+                f"{rung.name} ({rung.family}) is {rung.config.width} wide, but the vectors in {folder} are "
+                f"{vectors.shape[1]}; choose a ladder of that width (vary: depth keeps one) or train other vectors"
+            )

@@ -1,0 +1,114 @@
+"""What a study reads: its corpus, split, the tokenizer that serves corpus and tasks, and whether the questions fit."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from emergence.core.errors import UserError
+from emergence.core.settings import StudySettings, TokenizerSettings
+from emergence.tasks.task import GeneratedTask, Task, TaskContext
+from emergence.text import (
+    Corpus,
+    Summary,
+    Tokenizer,
+    build_tokenizer,
+    distinct,
+    folding_into,
+    lines_of,
+    read_corpus,
+    split_corpus,
+    summarise,
+)
+
+__all__ = ["Texts", "check_questions", "read_texts"]
+
+LONGEST_TOKEN = 20  # characters; the mean over a text stays below
+
+
+@dataclass(frozen=True)
+class Texts:
+    """The corpus, split, and the tokenizer that serves corpus and tasks."""
+
+    tokenizer: Tokenizer
+    training: tuple[str, ...] = ()
+    validation: tuple[str, ...] = ()
+    corpus: Corpus | None = None
+    files: tuple[str, ...] = ()  # hashes of what the tasks read
+
+    def summary(self) -> Summary | None:
+        """Say what the corpus is about; None where there is none."""
+        return summarise(self.corpus.documents, self.tokenizer) if self.corpus is not None else None
+
+    @property
+    def identity(self) -> str:
+        """Hash of the tokenizer, of every document and of the tasks' files: what the models of a study have read."""
+        digest = hashlib.sha256(self.tokenizer.identity.encode())
+        for part in (self.training, self.validation):
+            digest.update(str(len(part)).encode())
+            for document in part:
+                digest.update(hashlib.sha256(document.encode()).digest())
+        for file in self.files:
+            digest.update(file.encode())
+        return digest.hexdigest()
+
+
+def read_texts(study: StudySettings, tasks: dict[str, Task]) -> Texts:
+    """Read and split the corpus, and build the tokenizer on its training part and on what the tasks write."""
+    alphabet = "".join(sorted({character for task in tasks.values() for character in task.alphabet}))
+    files = tuple(task.data for task in tasks.values() if isinstance(task, GeneratedTask) and task.data)
+    if study.corpus is None:
+        return Texts(build_tokenizer(TokenizerSettings(kind="char"), [], alphabet), files=files)
+    if not study.corpus.files:
+        raise UserError(
+            f"study {study.name} needs texts: add corpus.files, for example --set corpus.files=my-texts/*.txt"
+        )
+    fold = study.corpus.fold
+    corpus = read_corpus(study.corpus.files, None)
+    if study.corpus.rows == "lines":
+        corpus = lines_of(corpus)
+    if fold is not None:  # a poem in both scripts must not be learnt in one and held out in the other
+        corpus = distinct(corpus, folding_into(fold))
+    training, validation = split_corpus(corpus, seed=study.seed)
+    # A character that only the held-out part has would be unknown to every model; the alphabet is not a secret.
+    everything = [*training, *validation] if study.corpus.tokenizer.kind == "char" else training
+    tokenizer = build_tokenizer(study.corpus.tokenizer, everything, alphabet, fold=fold)
+    for name, part in (("training", training), ("validation", validation)):
+        if study.corpus.rows == "windows":
+            _check_length(part, tokenizer, study.model.context, name)
+    return Texts(tokenizer, tuple(training), tuple(validation), corpus, files)
+
+
+def _check_length(documents: list[str], tokenizer: Tokenizer, context: int, name: str) -> None:
+    """Raise UserError where a part of the corpus is smaller than a context; only small texts are counted exactly."""
+    if sum(map(len, documents)) > LONGEST_TOKEN * (context + 1):
+        return
+    tokens = sum(len(ids) + 1 for ids in tokenizer.encode_arrays(documents))
+    if tokens < context + 1:
+        raise UserError(
+            f"the {name} part of the corpus holds {tokens} tokens, but a context of {context} needs {context + 1}; "
+            f"add text or lower model.context"
+        )
+
+
+def check_questions(study: StudySettings, tasks: dict[str, Task], texts: Texts) -> None:
+    """Form the questions of every generated task once, so that a task that is too small or too long fails here."""
+    context = TaskContext(tokenizer=texts.tokenizer, context=study.model.context, seed=study.seed)
+    if 0 not in study.evaluation.shots and not any(task.trains for task in tasks.values()):
+        raise UserError("no task of this study takes worked examples; put 0 into evaluation.shots")
+    for task in tasks.values():
+        for shots in study.evaluation.shots:
+            if task.trains:
+                questions = task.questions(context, study.evaluation.examples, shots)
+                _check_folding(task.name, (question.target for question in questions), texts.tokenizer)
+
+
+def _check_folding(name: str, targets: Iterable[str], tokenizer: Tokenizer) -> None:
+    """Raise UserError where folding leaves a model no way to write the right answer."""
+    for target in targets:
+        if tokenizer.fold(target) != target:
+            raise UserError(
+                f"corpus.fold turns {target!r}, an answer of the task {name}, into {tokenizer.fold(target)!r}; leave "
+                "corpus.fold out, or fold the texts of the task too"
+            )
