@@ -140,7 +140,7 @@ def test_guessing_reaches_the_floor(name: str, options: dict[str, Any]) -> None:
         assert best < 0.03
 
 
-def context(task: GeneratedTask, length: int = 256) -> TaskContext:
+def context(task: GeneratedTask, length: int = 288) -> TaskContext:
     return TaskContext(build_tokenizer(TokenizerSettings(kind="char"), [], task.alphabet), length, seed=4)
 
 
