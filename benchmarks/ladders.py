@@ -44,8 +44,8 @@ DIFFERENCES = (
     "hence the column in FLOP/s. *Ours*: a study of two rungs within 2 % of the size, "
     "three replicas each, one single-threaded process a core, stacked as the engine chooses; RMSNorm, gated SiLU, "
     "rotary positions, separate head; large products by oneDNN on processors where MKL holds back "
-    "(`models/products.py`), as here, while torch sends those of the peers to MKL; the validation, checkpoint and eight "
-    "questions at the end of a run are in the time. All: float32, AdamW, gradients clipped at 1, no dropout."
+    "(`models/products.py`), as here, while torch sends those of the peers to MKL; the validation, checkpoint and "
+    "eight questions at the end of a run are in the time. All: float32, AdamW, gradients clipped at 1, no dropout."
 )
 
 

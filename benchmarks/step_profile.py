@@ -64,9 +64,9 @@ def render(figures: dict[str, Any]) -> str:
     head = ["parameters", "stacked", *kinds, "alone", "beside a twin", "of the products alone"]
     said = (
         "One process of one thread: the shares of a step's time (profiler of torch, whose own cost falls on the many "
-        "small calls; the products of attention are among the products), and the share of the measured matrix peak "
-        "(of the faster of torch's libraries) that the whole step reaches, alone and beside a second process like it, with which it shares memory and "
-        "cache. The last column is what the matrix products reach by themselves: the share of the peak if everything "
-        "else took no time at all."
+        "small calls; the products of attention are among the products), and the share of the measured matrix peak (of "
+        "the faster of torch's libraries) that the whole step reaches, alone and beside a second process like it, with "
+        "which it shares memory and cache. The last column is what the matrix products reach by themselves: the share "
+        "of the peak if everything else took no time at all."
     )
     return "\n".join([said, "", *table(head, rows)])
