@@ -199,4 +199,4 @@ def test_free_bits_and_annealing_keep_the_latent_in_use() -> None:
 def test_its_replicas_are_not_stacked_and_its_loss_is_a_bound() -> None:
     family = FAMILIES.load("vae")
     assert not family.stackable
-    assert family.bounded
+    assert family.own_loss is not None

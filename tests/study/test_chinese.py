@@ -93,7 +93,7 @@ def test_what_the_vocabulary_does_not_cover_is_noted_and_shown(home: Path, monke
     whole = replace(whole, study=whole.study.model_copy(update={"training": TrainingSettings(tokens=1e3)}))
     poor = build_tokenizer(whole.study.corpus.tokenizer, POEMS[2:], "abc|")  # type: ignore[union-attr]
     texts = replace(whole.texts, tokenizer=poor)
-    monkeypatch.setattr("emergence.study.plan._texts", lambda study, tasks: texts)
+    monkeypatch.setattr("emergence.study.plan.read_texts", lambda study, tasks: texts)
     result = em.run(whole.study, out="run")
     notes = {note.partition(":")[0]: note for note in result.notes if "does not know" in note}
     assert {"the training examples of copy", "the questions of copy (0 shots)"} <= notes.keys()

@@ -13,6 +13,7 @@ from functools import cache
 from importlib import resources
 
 __all__ = [
+    "UNNAMED_FAMILY",
     "ModelFacts",
     "ModelName",
     "TaskFacts",

@@ -66,7 +66,8 @@ class TrainingSettings(Settings):
 
     With ``budgets``, numbers of tokens up to ``tokens``, every checkpoint stands for a whole training of that length: a
     branch leaves the run and cools down (`training.schedule`). They take the place of ``checkpoints``, which are a
-    number of them, evenly spaced in the logarithm of tokens, or one after every pass through the corpus (``epochs``).
+    number of them, evenly spaced in the logarithm of tokens, or one for as many
+    tokens as a pass through the corpus has (``epochs``).
     ``initialise_embeddings`` is the folder of a run whose token vectors every run begins with, such as one of
     `word2vec`.
     """

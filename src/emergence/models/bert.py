@@ -129,4 +129,5 @@ BERT = Family(
     objective="masked_token",
     predicted_share=CHOSEN,
     rate=RATE,
+    own_loss="that of hidden tokens (and its log-probabilities are pseudo-log-likelihoods)",
 )

@@ -121,8 +121,9 @@ class Family:
     and ``objective`` are names in `training.learners` and `training.objectives`. ``training_passes`` is what a training
     token costs, in forward passes, and ``predicted_share`` at how many of the supervised positions of a text it is
     predicted from. ``rate`` is the family's learning rate as a multiple of that of `gpt` at the same width. A family
-    that cannot do every task names the ``tasks`` it can do; one that cannot read a corpus does not name ``text``. Of a
-    ``bounded`` family the validation loss is an upper bound of the loss.
+    that cannot do every task names the ``tasks`` it can do; one that cannot read a corpus does not name ``text``.
+    ``own_loss`` says what the validation loss is where it is not that of the next token: such a family has no place on
+    the axis of loss beside others.
 
     A family that is not ``sized`` has one rung, on no axis but that of tokens: a line to compare the others with.
     ``informed(config, spellings, tasks)`` returns the configuration that knows more of a study than numbers: the bytes
@@ -144,7 +145,7 @@ class Family:
     sized: bool = True
     informed: Callable[[Any, Sequence[bytes], Mapping[str, Mapping[str, Any]]], Any] | None = None
     embedding: str | None = None
-    bounded: bool = False
+    own_loss: str | None = None
 
 
 FAMILIES: Catalogue[Family] = Catalogue("family")

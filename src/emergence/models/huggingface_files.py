@@ -6,10 +6,20 @@ import json
 import math
 from pathlib import Path
 
-__all__ = ["stored_parameters"]
+__all__ = ["architecture", "stored_parameters"]
 
 HALF = 2  # bytes of a number in half precision, the smallest that weights are kept in here
 MOST_HEADER = 2**27  # bytes; a longer one is damage
+
+
+def architecture(folder: Path) -> str | None:
+    """Return what kind of model a folder says it holds, for example ``llama``; None where it does not say."""
+    try:
+        document = json.loads((folder / "config.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    known = document.get("model_type", document.get("family")) if isinstance(document, dict) else None
+    return known if isinstance(known, str) and known else None
 
 
 def stored_parameters(folder: Path) -> float | None:

@@ -129,5 +129,5 @@ VAE = Family(
     network="emergence.models.vae_network:VAENetwork",
     objective="evidence_bound",
     tasks=("text", "sampling", "reconstruction"),
-    bounded=True,
+    own_loss="an upper bound of the loss, a reconstruction and a KL",
 )

@@ -82,10 +82,15 @@ class StudyFolder:
             self.save()
 
     def forget(self, *folders: Path) -> None:
-        """Take files out of the manifest that are about to be written again: the new ones are not damaged."""
-        gone = tuple(str(folder.relative_to(self.path)) for folder in folders)
+        """Take files out of the manifest that are about to be written again: the new ones are not damaged.
+
+        Each of ``folders`` is a file, a folder with all it holds, or the beginning of names, which ends with a dash.
+        """
+        exact = {str(folder.relative_to(self.path)) for folder in folders}
+        gone = tuple(name if name.endswith("-") else f"{name}/" for name in exact)
         files = self.manifest["files"]
-        self.manifest["files"] = {name: digest for name, digest in files.items() if not name.startswith(gone)}
+        kept = {name: digest for name, digest in files.items() if name not in exact and not name.startswith(gone)}
+        self.manifest["files"] = kept
 
     @contextlib.contextmanager
     def rewriting(self, *names: str) -> Iterator[None]:

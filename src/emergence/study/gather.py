@@ -33,14 +33,19 @@ def gather(plan: Plan | PublishedPlan, folder: StudyFolder) -> Gathered:
     """Collect what the finished runs left. A diverged run is noted and gives no scores."""
     scores = []
     notes = list(folder.manifest.get("events", []))
+    beside_others = len(plan.study.model.family) > 1
     for family in plan.study.model.family:
-        if FAMILIES.load(family).bounded:
-            notes.append(f"the validation loss of {family} is an upper bound of the loss: a reconstruction and a KL")
+        if own_loss := FAMILIES.load(family).own_loss:
+            place = "; it has no place on the axis of loss beside other families" if beside_others else ""
+            notes.append(f"the validation loss of {family} is {own_loss}{place}")
     jobs: list[Job | PublishedRun] = [*plan.jobs]
     for job in sorted(jobs, key=lambda job: job.name):
         outcome = read_sealed(folder.run(job.name) / "outcome.json")
         notes += outcome["notes"]
-        places = _published_places(folder, job) if isinstance(job, PublishedRun) else _places(folder, job, outcome)
+        if isinstance(job, PublishedRun):
+            places: pl.DataFrame | None = _published_places(folder, job)
+        else:
+            places = _places(folder, job, outcome, beside_others)
         if places is None:
             continue
         records = _records(folder, job)
@@ -54,10 +59,11 @@ def gather(plan: Plan | PublishedPlan, folder: StudyFolder) -> Gathered:
     )
 
 
-def _places(folder: StudyFolder, job: Job, outcome: dict[str, Any]) -> pl.DataFrame | None:
+def _places(folder: StudyFolder, job: Job, outcome: dict[str, Any], beside_others: bool) -> pl.DataFrame | None:
     """Return the place of every checkpoint of a run on every axis, by step; None where it diverged.
 
-    A family without sizes has a place along the tokens alone.
+    A family without sizes has a place along the tokens alone, and one with a loss of its own has none along the loss
+    beside others: what is compared there must be the same.
     """
     history_file = folder.run(job.name) / "history.parquet"
     if outcome["status"] == "diverged":
@@ -69,9 +75,11 @@ def _places(folder: StudyFolder, job: Job, outcome: dict[str, Any]) -> pl.DataFr
         pl.lit(job.rung.family).alias("family"),
         pl.lit(float(job.rung.config.non_embedding_parameters)).alias("params"),
     )
-    if FAMILIES.load(job.rung.family).sized:
-        return places
-    return places.with_columns(pl.lit(None, dtype=pl.Float64).alias(axis) for axis in ("params", "flops", "loss"))
+    family = FAMILIES.load(job.rung.family)
+    absent = [] if family.sized else ["params", "flops", "loss"]
+    if family.own_loss is not None and beside_others:
+        absent.append("loss")
+    return places.with_columns(pl.lit(None, dtype=pl.Float64).alias(axis) for axis in absent)
 
 
 def _published_places(folder: StudyFolder, run: PublishedRun) -> pl.DataFrame:

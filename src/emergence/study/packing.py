@@ -6,8 +6,8 @@ not, and a stack cannot be shared among cores. A probe of about a second says ho
 sizes of the stacks are those with which the last core is done first.
 
 What a run computes must not depend on such a measurement. Whether its products have the stacked form therefore follows
-from its size and the make of the processor alone (`plan.Rung.stacked`), and in that form the number of replicas changes
-no bit.
+from its size and the make of the processor alone (`rungs.Rung.stacked`), and in that form the number of replicas
+changes no bit.
 """
 
 from __future__ import annotations

@@ -14,11 +14,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from emergence.analysis.facts import model_facts, read_name
+from emergence.analysis.facts import UNNAMED_FAMILY, model_facts, read_name
 from emergence.core.errors import UserError
 from emergence.core.published import MAIN, PublishedModel
 from emergence.core.settings import StudySettings
-from emergence.models.huggingface_files import stored_parameters
+from emergence.models.huggingface_files import architecture, stored_parameters
 from emergence.models.huggingface_load import hub_name, is_huggingface, pickled
 from emergence.study.machine import MEMORY_SHARE, WORKER_BYTES, machine_bytes, worker_count
 from emergence.tasks.task import Task
@@ -168,7 +168,7 @@ def _parts(name: str) -> tuple[str, ...]:
 
 def _run(rung: str, seed: int, models: list[PublishedModel]) -> PublishedRun:
     """Put the checkpoints of one model in order; raise UserError where two have the same step, or one has none."""
-    families = {model.family or read_name(model.name).family for model in models}
+    families = {_family(model) for model in models}
     if len(families) > 1:
         raise UserError(f"the models of rung {rung} belong to the families {', '.join(sorted(families))}; give one")
     steps: dict[int, PublishedCheckpoint] = {}
@@ -185,6 +185,14 @@ def _run(rung: str, seed: int, models: list[PublishedModel]) -> PublishedRun:
     memory = room if parameters is None else 2 * WORKER_BYTES + WEIGHT_BYTES * parameters
     checkpoints = tuple(steps[step] for step in sorted(steps))
     return PublishedRun(f"{rung}-s{seed}", rung, seed, families.pop(), checkpoints, parameters, memory)
+
+
+def _family(model: PublishedModel) -> str:
+    """Return the ladder a model belongs to: as the study says, else its name, else what its folder holds."""
+    named = read_name(model.name).family
+    if model.family is not None or named != UNNAMED_FAMILY:
+        return model.family or named
+    return architecture(Path(model.name)) or named
 
 
 def _checkpoint(model: PublishedModel, *, alone: bool) -> PublishedCheckpoint:
