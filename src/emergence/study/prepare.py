@@ -9,7 +9,7 @@ from emergence.core.errors import UserError
 from emergence.core.seeds import stream
 from emergence.models.vectors import read_vectors, save_vectors
 from emergence.study.coverage import note_unknown
-from emergence.study.folder import StudyFolder
+from emergence.study.folder import StudyFolder, kept_embeddings
 from emergence.study.plan import Plan
 from emergence.tasks.task import GeneratedTask
 from emergence.text import open_packed, pack
@@ -82,7 +82,7 @@ def _remove_unread(plan: Plan, folder: StudyFolder) -> None:
 def _keep_vectors(run: Path, folder: StudyFolder) -> None:
     """Copy the token vectors of another run into the folder, so that they stay what they were when its first model was
     begun. Until then another run may be named."""
-    if folder.embeddings.exists() and (folder.path / "models").exists():
+    if kept_embeddings(folder.path) is not None:
         return
     vectors, step = read_vectors(run)
     save_vectors(vectors, folder.embeddings)
