@@ -284,6 +284,21 @@ def test_a_text_is_masked_80_10_10_and_answers_always() -> None:
     assert spy.part is not None
 
 
+@pytest.mark.parametrize("length", [1, 9, 20, 23])
+def test_a_line_before_its_padding_is_masked_as_a_text_is(length: int) -> None:
+    spy, ids = Spy(), tokens(800, 24, seed=2)
+    mask = torch.zeros(800, 24, dtype=torch.bool)
+    mask[:, :length] = True
+    select = mask.flatten().nonzero()[:, 0]
+    MASKED_TOKEN.losses(spy, Batch(ids, select, torch.empty(0), torch.empty(0), 800 * 24, (800.0 * length,)), seeded(3))
+    number = max(1, round(0.15 * length))
+    assert torch.bincount(spy.select // 24).tolist() == [number] * 800
+    assert set((spy.select % 24).tolist()) == set(range(1, length + 1))
+    assert float((spy.ids.flatten()[spy.select] == spy.mask_id).double().mean()) == pytest.approx(0.8, abs=0.04)
+    assert spy.part is not None
+    assert torch.equal(spy.part, (torch.arange(24) > length).long().expand(800, 24))  # no text sees its padding
+
+
 def test_an_example_does_not_see_those_after_it() -> None:
     own, ids = network(), tokens(2, 24)
     part = torch.tensor([[0] * 10 + [1] * 8 + [2] * 6, [0] * 5 + [1] * 19])

@@ -13,6 +13,7 @@ from emergence.core.settings import TokenizerSettings
 from emergence.models.exported import is_exported, load_exported, write_exported
 from emergence.models.family import FAMILIES, build_network, ladder
 from emergence.models.huggingface_layouts import LAYOUTS
+from emergence.models.vectors import read_vectors
 from emergence.tasks.catalogue import make_task
 from emergence.text import build_tokenizer
 
@@ -57,3 +58,19 @@ def test_what_is_damaged_or_taken_is_refused(tmp_path: Path) -> None:
     (folder / "config.json").unlink()
     with pytest.raises(UserError, match=r"has no config\.json"):
         em.load(folder)
+
+
+def test_token_vectors_are_read_from_an_export_and_not_from_another_layout(tmp_path: Path) -> None:
+    tokenizer = build_tokenizer(TokenizerSettings(kind="char"), ["abc"])
+    (config,) = ladder("lstm", [3e3], vocabulary=tokenizer.vocabulary_size, context=8)
+    network = build_network("lstm", config, torch.Generator().manual_seed(0))
+    folder = write_exported("lstm", network, tokenizer, tmp_path / "out", step=7)
+    vectors, step = read_vectors(folder)
+    assert step == 7
+    assert torch.equal(torch.from_numpy(vectors), network.embedding.weight)
+    (folder / "model.safetensors").write_bytes(b"another")
+    with pytest.raises(UserError, match="does not match its checksum"):
+        read_vectors(folder)
+    (folder / "config.json").write_text('{"model_type": "gpt2"}')
+    with pytest.raises(UserError, match="Hugging Face's layout, not a run of emergence"):
+        read_vectors(folder)

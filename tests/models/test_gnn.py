@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import math
 import random
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,7 @@ from emergence.text import build_tokenizer
 from emergence.text.graph_text import END_ID, FIRST_NODE_ID, GRAPH_ALPHABET, GRAPH_NODES, GRAPH_VOCABULARY, QUESTION_ID
 from emergence.training.batch import collate
 from emergence.training.data import Draw
+from emergence.training.rows import pack_rows
 from emergence.training.stack import Stack
 
 TOKENIZER = build_tokenizer(TokenizerSettings(kind="char"), [], GRAPH_ALPHABET)
@@ -97,7 +99,7 @@ def test_a_size_out_of_reach_names_the_nearest_and_another_vocabulary_is_refused
 
 
 @families
-@pytest.mark.parametrize("predicted", [None, 3])
+@pytest.mark.parametrize("predicted", [None, 6])
 def test_counts_are_those_of_the_network(family: str, predicted: int | None) -> None:
     config = config_of(family)
     net = network(config)
@@ -106,10 +108,28 @@ def test_counts_are_those_of_the_network(family: str, predicted: int | None) -> 
     assert total == config.parameters
     assert total - embedding == config.non_embedding_parameters
     ids = torch.tensor([row("abbccd?ad"), row("efaefb?ba"), row("xyyzaz?zx")])
-    select = None if predicted is None else torch.tensor([9, 19, 29])
+    select = None if predicted is None else torch.tensor([8, 9, 18, 19, 28, 29])
     with FlopCounterMode(display=False) as counter:
         net(ids, select=select)
     assert counter.get_total_flops() == config.forward_flops(30, 10, predicted)
+
+
+@families
+@pytest.mark.parametrize("examples", [1, 2, 3])
+def test_the_flops_of_packed_rows_are_those_of_all_their_graphs(family: str, examples: int, tmp_path: Path) -> None:
+    task = make_task("reachability", {"distance": 2, "nodes": 12})
+    assert isinstance(task, GeneratedTask)
+    (example,) = task.lessons(np.random.default_rng(0), 1, "train")
+    context = examples * (len(example.prompt) + 2)
+    rng = np.random.default_rng(0)
+    rows = pack_rows(task, TOKENIZER, tmp_path / "r", split="train", rows=2, context=context, rng=rng, identity={})
+    ids = torch.from_numpy(rows.tokens[:, :-1].astype(np.int64))
+    select = torch.from_numpy(np.array(rows.supervised)).flatten().nonzero()[:, 0]
+    assert len(select) == 2 * examples * 2
+    (config,) = ladder(family, [1e4], vocabulary=39, context=context)
+    with FlopCounterMode(display=False) as counter:
+        network(config)(ids, select=select)
+    assert counter.get_total_flops() == config.forward_flops(ids.numel(), context, len(select))
 
 
 @families

@@ -23,7 +23,7 @@ from emergence.evaluation.evaluate import evaluate
 from emergence.evaluation.pairs import search_targets, target_likelihoods, write_targets
 from emergence.evaluation.requests import Continuation, GenerateRequest, Likelihood, ScoreRequest
 from emergence.models.family import FAMILIES, Vary, build_network, ladder
-from emergence.models.seq2seq import Seq2SeqConfig, size_for
+from emergence.models.seq2seq import Seq2SeqConfig, hidden_of, size_for, spans_of
 from emergence.models.seq2seq_network import Seq2SeqNetwork
 from emergence.tasks.reversal import Reversal
 from emergence.tasks.task import TaskContext
@@ -115,6 +115,31 @@ def test_a_corrupted_text_and_its_spans_make_the_text_again(context: int, seed: 
     assert all(spans[token] for token in hidden)
     assert len(source) <= context
     assert last < 50 + config.extra
+
+
+@pytest.mark.parametrize("length", [1, 2, 7, 23, 24])
+def test_a_line_before_its_padding_is_cut_or_corrupted_as_a_text_is(length: int) -> None:
+    rows = torch.arange(1, 26).repeat(400, 1) % 23
+    rows[:, length + 1 :] = 0
+    mask = torch.zeros(400, 24, dtype=torch.bool)
+    mask[:, :length] = True
+    pairs = pair_up(rows[:, :-1], rows[:, 1:], mask, SMALL, seeded)
+    line, end = rows[0, :length].tolist(), int(rows[0, length])
+    cut = set()
+    per_pair = pairs.targets.split(torch.bincount(pairs.select // pairs.inputs.shape[1]).tolist())
+    for source, count, target in zip(pairs.sources.tolist(), pairs.lengths.tolist(), per_pair, strict=True):
+        if max(target) < SMALL.start_id:  # cut in two: the prompt is a beginning of any length
+            cut.add(count)
+            assert [*source[:count], *target.tolist()] == [*line, end]
+            continue
+        hidden = [token for token in target.tolist() if token < SMALL.start_id]
+        shown = [token for token in source[:count] if token < SMALL.start_id]
+        assert len(hidden) == hidden_of(length)
+        assert sorted([*shown, *hidden]) == sorted(line)
+        assert count == len(shown) + spans_of(length)
+    assert cut == set(range(1, length + 1))
+    whole = int((pairs.targets >= SMALL.start_id).sum()) // (1 + spans_of(max(2, length)))
+    assert whole == pytest.approx(200 if length > 1 else 0, abs=40)
 
 
 def test_rows_of_examples_are_taken_apart_by_their_mask() -> None:

@@ -154,6 +154,18 @@ def test_negatives_are_drawn_by_counts_to_three_quarters() -> None:
     np.testing.assert_allclose(stack.alone(0).noise().numpy(), counts**0.75 / (counts**0.75).sum(), rtol=1e-5)
 
 
+def test_a_word_is_counted_however_often_it_was_met() -> None:
+    """A 32-bit float stays at 2^24 when one is added."""
+    stack = CountingStack("word2vec", SMALL, [0], **SETTINGS)
+    batch = batch_of(np.arange(12).reshape(1, 12), np.ones((1, 11), dtype=np.bool_))
+    stack.step(batch, 1.0, 0)
+    earlier = torch.full((12,), 2.0**24)  # floats, as versions before kept them
+    stack.restore(1, [{**stack.weights(0), "counts": earlier}], [stack.moments(0)])
+    for step in range(1, 4):
+        stack.step(batch, 1.0, step)
+    assert stack.weights(0)["counts"].tolist() == [2**24] + [2**24 + 3] * 11
+
+
 def test_branches_return_to_the_counts_of_the_trunk() -> None:
     stack = CountingStack("word2vec", SMALL, [0], **SETTINGS)
     rows = np.random.default_rng(2).integers(0, 12, (4, 10))

@@ -236,6 +236,22 @@ def test_text_counts_bits_per_byte_of_utf8() -> None:
     assert scores["token_accuracy"] == 0.5
 
 
+def test_the_end_of_a_whole_document_costs_no_bits_per_byte() -> None:
+    tokenizer = build_tokenizer(TokenizerSettings(kind="char"), ["abcdef"])
+    tokens = np.array([i for ids in tokenizer.encode_batch(["abcdef"] * 2) for i in (*ids, tokenizer.end_id)])
+    task = make_task("text", {})
+    bits = math.log(0.5)
+    for whole in (True, False):
+        (question,) = task.questions(TaskContext(tokenizer, 8, 0, tokens, whole_documents=whole), 1, 0)
+        *text, last = question.target_ids
+        assert (last == tokenizer.end_id) == whole
+        logprobs = [2 * bits] * len(text) + [100 * bits if whole else 2 * bits]
+        scores = task.score(question, None, logprobs, [True] * len(logprobs))
+        assert scores["target_logprob"] == pytest.approx(math.fsum(logprobs) / len(logprobs))
+        read = tokenizer.utf8_bytes(question.target_ids)
+        assert scores["bits_per_byte"] == pytest.approx(2 * (len(text) + (not whole)) / read)
+
+
 def test_text_windows_are_held_out_tokens() -> None:
     tokenizer = build_tokenizer(TokenizerSettings(kind="char"), ["abcdefghij"])
     tokens = np.array(tokenizer.encode("abcdefghij" * 30))

@@ -16,7 +16,7 @@ from emergence.models.family import build_network
 if TYPE_CHECKING:
     from emergence.text import Tokenizer
 
-__all__ = ["check_new", "is_exported", "load_exported", "write_exported"]
+__all__ = ["check_exported", "check_new", "is_exported", "load_exported", "write_exported"]
 
 
 def check_new(folder: Path) -> None:
@@ -47,18 +47,24 @@ def is_exported(folder: Path) -> bool:
     return (folder / WEIGHTS).exists() and not (folder / "checkpoints").exists()
 
 
-def load_exported(folder: Path) -> tuple[Any, str, int]:
-    """Return network, family and step of the model in ``folder``; raise UserError where a file is damaged."""
-    import torch
-    from safetensors.torch import load_file
-
-    family, config = read_config(folder)
+def check_exported(folder: Path) -> int:
+    """Return the step of the model in ``folder``; raise UserError where a file is damaged."""
     try:
         described = read_sealed(folder / "config.json")
     except DamagedFileError as error:  # between two readings
         raise UserError(f"{error}; export the model again") from error
     if described.get("weights") != sha256(folder / WEIGHTS):
         raise UserError(f"{folder / WEIGHTS}: the content does not match its checksum; export the model again")
+    return int(described["step"])
+
+
+def load_exported(folder: Path) -> tuple[Any, str, int]:
+    """Return network, family and step of the model in ``folder``; raise UserError where a file is damaged."""
+    import torch
+    from safetensors.torch import load_file
+
+    family, config = read_config(folder)
+    step = check_exported(folder)
     network = build_network(family, config, torch.Generator().manual_seed(0))
     network.load_state_dict(load_file(folder / WEIGHTS))
-    return network.eval(), family, int(described["step"])
+    return network.eval(), family, step

@@ -22,6 +22,7 @@ WIDTH_OF_DEPTH = 8  # where both grow: as many layers as an eighth of the width
 MOST_LAYERS = 64
 MOST_HEADS = 8  # Velickovic et al. 2018
 NODES = len(GRAPH_NODES)
+PREDICTED = 2  # tokens of an example: its answer and the end behind it
 NAMES: dict[Aggregation, str] = {"mean": "gnn", "convolution": "gcn", "attention": "gat"}
 
 
@@ -71,20 +72,23 @@ class GNNConfig:
         return self.non_embedding_parameters + (2 * self.vocabulary + 1) * self.width
 
     def forward_flops(self, tokens: float, length: int, predicted: float | None = None) -> float:
-        """Matrix-product FLOPs of a forward pass over ``tokens`` tokens in rows of ``length``, one graph a row.
+        """Matrix-product FLOPs of a forward pass over ``tokens`` tokens in rows of ``length``, with G graphs in all.
 
-        ``tokens / length L (2 m N D^2 + 2 N^2 D) + predicted 2 D V``: in every layer m matrices and one N x N matrix of
-        weights between nodes meet the states of N nodes; all letters are nodes, those that have no edges too. The
-        scores of attention are ``4 N D`` more. A row with several examples costs so much for each of them. Weights
-        between nodes that are not attention's need no gradient, so that a training step costs a little less than the
-        three forward passes it counts for.
+        ``G L (2 m N D^2 + 2 N^2 D) + predicted 2 D V``: in every layer m matrices and one N x N matrix of weights
+        between nodes meet the states of N nodes; all letters are nodes, those that have no edges too. The scores of
+        attention are ``4 N D`` more. Of every example two tokens are ``predicted``, the answer and the end, so that G
+        is half of them; where all are (the default), there is one graph a row. Weights between nodes that are not
+        attention's need no gradient, so that a training step costs a little less than the three forward passes it
+        counts for.
         """
         D = self.width
+        whole = predicted is None or predicted >= tokens
+        graphs = tokens / length if whole else predicted / PREDICTED  # type: ignore[operator]
         layer = 2.0 * self.matrices * NODES * D * D + 2.0 * NODES * NODES * D
         if self.aggregation == "attention":
             layer += 4.0 * NODES * D
         head = 2.0 * D * self.vocabulary * (tokens if predicted is None else predicted)
-        return tokens / length * self.depth * layer + head
+        return graphs * self.depth * layer + head
 
     def to_dict(self) -> dict[str, Any]:
         """The configuration as plain values."""

@@ -10,7 +10,7 @@ from emergence.core.errors import UserError
 from emergence.models.family import Family, Vary
 from emergence.models.gpt import TOLERANCE, depth_for, even_feed_forward, head_width_for
 
-__all__ = ["CORRUPTED", "SEQ2SEQ", "SPAN", "Seq2SeqConfig", "size_for"]
+__all__ = ["CORRUPTED", "SEQ2SEQ", "SPAN", "Seq2SeqConfig", "hidden_of", "size_for", "spans_of"]
 
 CORRUPTED, SPAN = 0.15, 3.0  # share of a text that is hidden, and the mean length of a hidden span (Raffel et al. 2020)
 WIDTH, DEPTH = 64, 2  # what stays where the other is the dial; as many encoder blocks as decoder blocks
@@ -42,12 +42,12 @@ class Seq2SeqConfig:
     @property
     def hidden(self) -> int:
         """Tokens of a text of one context that span corruption hides."""
-        return max(1, min(self.context - 1, round(CORRUPTED * self.context)))
+        return hidden_of(self.context)
 
     @property
     def spans(self) -> int:
-        """Spans that these tokens are in."""
-        return max(1, min(self.hidden, self.context - self.hidden, round(self.hidden / SPAN)))
+        """Spans that these tokens are in; a shorter text has no more."""
+        return spans_of(self.context)
 
     @property
     def start_id(self) -> int:
@@ -104,8 +104,8 @@ class Seq2SeqConfig:
 
         The decoder reads ``predicted`` of them; where that is all of them (the default) they are text, of which
         `predicted_of_text` are predicted. Where a row of training data holds several pairs, their attention is counted
-        as that of one pair as long as the row; where a batch has rows of text beside them, the head is counted at every
-        token of the text. Both count too much rather than too little.
+        as that of one pair as long as the row; where a batch has rows of text beside them, or rows of text end before
+        the context does, the head is counted at every token of the text. Both count too much rather than too little.
         """
         whole = predicted is None or predicted >= tokens
         share = self.predicted_of_text / self.context if whole else predicted / tokens  # type: ignore[operator]
@@ -114,6 +114,17 @@ class Seq2SeqConfig:
     def to_dict(self) -> dict[str, Any]:
         """The configuration as plain values."""
         return asdict(self)
+
+
+def hidden_of(tokens: int) -> int:
+    """Return how many tokens of a text of ``tokens`` (2 or more) span corruption hides: never all."""
+    return max(1, min(tokens - 1, round(CORRUPTED * tokens)))
+
+
+def spans_of(tokens: int) -> int:
+    """Return how many spans the hidden tokens of a text of ``tokens`` are in."""
+    hidden = hidden_of(tokens)
+    return max(1, min(hidden, tokens - hidden, round(hidden / SPAN)))
 
 
 def size_for(parameters: float, vocabulary: int, context: int, vary: Vary = "both") -> Seq2SeqConfig:

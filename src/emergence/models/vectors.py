@@ -13,27 +13,37 @@ import numpy.typing as npt
 
 from emergence.core.errors import UserError
 from emergence.core.store import DamagedFileError, writing
-from emergence.models.checkpoint import find_checkpoints, read_config
+from emergence.models.checkpoint import WEIGHTS, find_checkpoints, read_config
+from emergence.models.exported import check_exported, is_exported
 from emergence.models.family import FAMILIES
+from emergence.models.huggingface_load import is_huggingface
 
-__all__ = ["begin_with", "load_vectors", "read_vectors", "save_vectors"]
+__all__ = ["Vectors", "begin_with", "load_vectors", "read_vectors", "save_vectors"]
 
 Vectors = npt.NDArray[np.float32]
 NAME = "vectors"
 
 
 def read_vectors(run: Path) -> tuple[Vectors, int]:
-    """Return the token vectors [V, D] of a run at its last sound checkpoint, and that step.
+    """Return the token vectors [V, D] of a run at its last sound checkpoint, or of an exported model, and that step.
 
-    Raises UserError where the folder holds no run, no checkpoint, or a model without such vectors.
+    Raises UserError where the folder holds neither, no checkpoint, or a model without such vectors.
     """
     from safetensors.numpy import load_file
 
+    if is_huggingface(run):
+        raise UserError(
+            f"{run} is a model in Hugging Face's layout, not a run of emergence; name the folder of a run, like "
+            "runs/NAME/models/R00-s0"
+        )
     family, _ = read_config(run)
     name = FAMILIES.load(family).embedding
     if name is None:
         able = ", ".join(other for other in FAMILIES if FAMILIES.load(other).embedding)
         raise UserError(f"{run} is of the family {family}, which has no token vectors; families that have: {able}")
+    if is_exported(run):
+        step = check_exported(run)
+        return load_file(run / WEIGHTS)[name].astype(np.float32), step
     for checkpoint in reversed(find_checkpoints(run)):
         try:
             checkpoint.state()

@@ -46,7 +46,7 @@ class Word2VecNetwork(nn.Module):
         self.config = config
         self.embedding = nn.Embedding(config.vocabulary, config.width)
         self.company_embedding = nn.Embedding(config.vocabulary, config.width)
-        self.register_buffer("counts", torch.zeros(config.vocabulary))
+        self.register_buffer("counts", torch.zeros(config.vocabulary, dtype=torch.int64))
         self.counts: torch.Tensor
         with torch.no_grad():
             self.embedding.weight.normal_(0.0, 1 / math.sqrt(config.width), generator=generator)
@@ -54,7 +54,7 @@ class Word2VecNetwork(nn.Module):
 
     def noise(self) -> torch.Tensor:
         """Return how often each word is drawn as a negative, [V]: by its count to the power `NOISE_POWER`."""
-        weights = self.counts.pow(NOISE_POWER)
+        weights = self.counts.float().pow(NOISE_POWER)
         return weights / weights.sum().clamp(min=1e-9)
 
     def pair_losses(self, words_N: torch.Tensor, company_N: torch.Tensor, negatives_NK: torch.Tensor) -> torch.Tensor:

@@ -29,7 +29,7 @@ from emergence.core.store import (
 )
 from emergence.core.yaml import read_yaml, to_yaml
 
-__all__ = ["SOURCE", "StudyFolder", "open_folder", "records_file"]
+__all__ = ["SOURCE", "StudyFolder", "kept_embeddings", "open_folder", "records_file"]
 
 #: Settings that may change between two runs in one folder, since they do not change what is trained or asked.
 #: The texts themselves are compared by content (`study.prepare`), so their paths may change too.
@@ -64,7 +64,7 @@ class StudyFolder:
     @property
     def embeddings(self) -> Path:
         """The file of the token vectors that every run begins with, where the study names any."""
-        return self.data / "embeddings.safetensors"
+        return _embeddings(self.path)
 
     def record_files(self, *folders: Path) -> None:
         """Put the checksum of every file below ``folders`` (or of the files themselves) into the manifest and save
@@ -166,6 +166,17 @@ def open_folder(path: Path, study: StudySettings, shapes: Mapping[str, Any]) -> 
 def records_file(study: Path, run: str, step: int) -> Path:
     """Return the file with the records of a run at one checkpoint, below the folder of its study."""
     return study / "records" / f"{run}-{step:06d}.parquet"
+
+
+def kept_embeddings(study: Path) -> Path | None:
+    """Return the file of the token vectors with which the models in the folder of a study were begun; None where no
+    model is begun yet, for then the study may still name others."""
+    file = _embeddings(study)
+    return file if file.exists() and (study / "models").exists() else None
+
+
+def _embeddings(study: Path) -> Path:
+    return study / "data" / "embeddings.safetensors"
 
 
 def _claim(path: Path, study: StudySettings, shapes: Mapping[str, Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 from emergence.core.errors import UserError
@@ -103,15 +104,21 @@ class Plan:
         return derive_seed(self.study.seed, "replica", replica)
 
 
-def make_plan(study: StudySettings) -> Plan | PublishedPlan:
-    """Derive the plan of a study; raise UserError for whatever cannot be: names, texts, sizes, memory."""
+def make_plan(study: StudySettings, folder: Path | None = None) -> Plan | PublishedPlan:
+    """Derive the plan of a study; raise UserError for whatever cannot be: names, texts, sizes, memory.
+
+    A study that was begun in ``folder`` goes on with the token vectors that are kept there; those of the run that they
+    came from are not needed any more.
+    """
     tasks = {task.name: make_task(task.name, task.options) for task in study.tasks}
     if study.training is None:
         return plan_published(study, tasks)
-    return _plan_training(study, study.training, tasks)
+    return _plan_training(study, study.training, tasks, folder)
 
 
-def _plan_training(study: StudySettings, training: TrainingSettings, tasks: dict[str, Task]) -> Plan:
+def _plan_training(
+    study: StudySettings, training: TrainingSettings, tasks: dict[str, Task], folder: Path | None
+) -> Plan:
     """Derive the plan of a study that trains its models."""
     check_families(study)
     texts = read_texts(study, tasks)
@@ -125,7 +132,7 @@ def _plan_training(study: StudySettings, training: TrainingSettings, tasks: dict
         for family in study.model.family
         for rung in ladder_of(study, training, family, tasks, texts.tokenizer, tokens, batch_rows * context)
     ]
-    check_embeddings(study, texts, rungs)
+    check_embeddings(study, texts, rungs, folder)
     sources = _sources(study, tasks)
     return Plan(
         study=study,

@@ -9,7 +9,7 @@ from emergence.core.errors import UserError
 from emergence.core.seeds import stream
 from emergence.models.vectors import read_vectors, save_vectors
 from emergence.study.coverage import note_unknown
-from emergence.study.folder import StudyFolder
+from emergence.study.folder import StudyFolder, kept_embeddings
 from emergence.study.plan import Plan
 from emergence.tasks.task import GeneratedTask
 from emergence.text import open_packed, pack
@@ -31,6 +31,7 @@ def prepare(plan: Plan, folder: StudyFolder) -> None:
     data, texts, context = folder.data, plan.texts, plan.study.model.context
     _same_texts(plan, folder)
     texts.tokenizer.save(data / "tokenizer.json")
+    _remove_unread(plan, folder)
     if texts.corpus is not None:
         for name, documents in (("training", texts.training), ("validation", texts.validation)):
             packed = pack(documents, texts.tokenizer, data / f"corpus-{name}.bin")
@@ -65,12 +66,30 @@ def prepare(plan: Plan, folder: StudyFolder) -> None:
     folder.record_files(data)
 
 
+def _remove_unread(plan: Plan, folder: StudyFolder) -> None:
+    """Delete what the study does not read and an interrupted preparation with other settings left: what is there is
+    what is trained on and asked."""
+    unread = []
+    if plan.texts.corpus is None:
+        unread.append("corpus-*")
+    elif plan.study.corpus is None or plan.study.corpus.rows == "windows":
+        unread.append("corpus-*-rows.*")
+    for path in [path for pattern in unread for path in folder.data.glob(pattern)]:
+        folder.forget(path)
+        path.unlink()
+
+
 def _keep_vectors(run: Path, folder: StudyFolder) -> None:
-    """Copy the token vectors of another run into the folder, so that they stay what they were when it was begun."""
-    if not folder.embeddings.exists():
-        vectors, step = read_vectors(run)
-        save_vectors(vectors, folder.embeddings)
-        folder.note(f"every run begins with the token vectors of {run} at step {step}, kept in data")
+    """Copy the token vectors of another run into the folder, so that they stay what they were when its first model was
+    begun. Until then another run may be named."""
+    if kept_embeddings(folder.path) is not None:
+        return
+    vectors, step = read_vectors(run)
+    save_vectors(vectors, folder.embeddings)
+    said = "every run begins with the token vectors of "
+    events = folder.manifest["events"]
+    folder.manifest["events"] = [event for event in events if not event.startswith(said)]
+    folder.note(f"{said}{run} at step {step}, kept in data")
 
 
 def _same_texts(plan: Plan, folder: StudyFolder) -> None:

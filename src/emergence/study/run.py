@@ -46,7 +46,7 @@ def run_study(study: StudySettings, path: Path, progress: Progress = lambda even
     input that is wrong, and WorkerError when a run cannot be finished. Interrupted anywhere, a second call continues
     and ends with the same scores.
     """
-    plan = make_plan(study)
+    plan = make_plan(study, path)
     with open_folder(path, study, plan.shapes) as folder:
         progress({"event": "plan", "plan": plan})
         earlier = read_forecasts(path / "forecasts.json")

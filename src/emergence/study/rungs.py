@@ -10,7 +10,8 @@ from emergence.core.errors import UserError
 from emergence.core.processor import mkl_holds_back
 from emergence.core.settings import StudySettings, TrainingSettings
 from emergence.models.family import FAMILIES, Family, ladder
-from emergence.models.vectors import read_vectors
+from emergence.models.vectors import Vectors, load_vectors, read_vectors
+from emergence.study.folder import kept_embeddings
 from emergence.study.machine import run_bytes
 from emergence.study.texts import Texts
 from emergence.tasks.catalogue import NAMED_ONLY
@@ -106,17 +107,20 @@ def can_do(family: Family, task: str) -> bool:
     return task not in NAMED_ONLY if family.tasks is None else task in family.tasks
 
 
-def check_embeddings(study: StudySettings, texts: Texts, rungs: list[Rung]) -> None:
-    """Raise UserError where the models cannot begin with the token vectors that the study names."""
+def check_embeddings(study: StudySettings, texts: Texts, rungs: list[Rung], folder: Path | None) -> None:
+    """Raise UserError where the models cannot begin with the token vectors that the study names, or keeps in its
+    ``folder``."""
     if study.training is None or study.training.initialise_embeddings is None:
         return
-    folder = Path(study.training.initialise_embeddings)
-    vectors, _ = read_vectors(folder)
-    if Tokenizer.load(folder).identity != texts.tokenizer.identity:
-        raise UserError(
-            f"the vectors in {folder} belong to other tokens than this study has; train them on the same corpus, "
-            "tokenizer and tasks"
-        )
+    source = Path(study.training.initialise_embeddings)
+    vectors = None if folder is None else _kept(folder)
+    if vectors is None:
+        vectors, _ = read_vectors(source)
+        if Tokenizer.load(source).identity != texts.tokenizer.identity:
+            raise UserError(
+                f"the vectors in {source} belong to other tokens than this study has; train them on the same corpus, "
+                "tokenizer and tasks"
+            )
     for rung in rungs:
         if FAMILIES.load(rung.family).embedding is None:
             raise UserError(
@@ -124,6 +128,20 @@ def check_embeddings(study: StudySettings, texts: Texts, rungs: list[Rung]) -> N
             )
         if rung.config.width != vectors.shape[1]:
             raise UserError(
-                f"{rung.name} ({rung.family}) is {rung.config.width} wide, but the vectors in {folder} are "
+                f"{rung.name} ({rung.family}) is {rung.config.width} wide, but the vectors in {source} are "
                 f"{vectors.shape[1]}; choose a ladder of that width (vary: depth keeps one) or train other vectors"
             )
+
+
+def _kept(folder: Path) -> Vectors | None:
+    """Return the token vectors that a study has begun with, None where there are none or they cannot be read.
+
+    That they belong to its tokens was seen when it was begun; tokens that changed since are refused (`study.prepare`).
+    """
+    from safetensors import SafetensorError
+
+    file = kept_embeddings(folder)
+    try:
+        return None if file is None else load_vectors(file)
+    except (SafetensorError, OSError, KeyError):  # damaged: the original takes its place
+        return None

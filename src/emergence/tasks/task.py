@@ -98,6 +98,7 @@ class Question:
     target_ids: tuple[int, ...]
     answer_length: int
     target_bytes: int = 0  # of text behind ``target_ids``, where a metric counts them
+    closes: bool = False  # whether the last of ``target_ids`` is the end of a document, which is no byte of text
     samples: int = 1
     source_ids: tuple[int, ...] = ()
 

@@ -26,7 +26,8 @@ class Text:
 
     * ``token_accuracy`` (headline): share of the second half's tokens that were the most probable ones.
     * ``target_logprob`` (smooth): mean natural-log probability of those tokens, in nats per token.
-    * ``bits_per_byte`` (smooth): negative base-2 log probability per byte of UTF-8, comparable between tokenizers.
+    * ``bits_per_byte`` (smooth): negative base-2 log probability per byte of UTF-8, comparable between tokenizers. The
+      end of a whole document is no byte, and what it takes to predict it is left out here.
     """
 
     name = "text"
@@ -55,6 +56,7 @@ class Text:
                     target_ids=tuple(target),
                     answer_length=len(target) if i < self.options.samples else 0,
                     target_bytes=context.tokenizer.utf8_bytes(target),
+                    closes=context.whole_documents,
                 )
             )
         return result
@@ -64,8 +66,9 @@ class Text:
     ) -> dict[str, float]:
         """Accuracy and log-probability per token, and bits per byte of the predicted half."""
         total = math.fsum(logprobs)
+        text = math.fsum(logprobs[:-1]) if question.closes else total
         return {
             "token_accuracy": sum(hits) / len(hits),
             "target_logprob": total / len(logprobs),
-            "bits_per_byte": -total / math.log(2) / max(1, question.target_bytes),
+            "bits_per_byte": -text / math.log(2) / max(1, question.target_bytes),
         }

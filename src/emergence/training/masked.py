@@ -1,8 +1,10 @@
 """Masked-language modelling: tokens are hidden, and the network says what they were (Devlin et al. 2019, arXiv
 1810.04805).
 
-*Text*, where every position counts: 15 % of the tokens are chosen, the same number in every row. Of these 80 % become
-the mask, 10 % a random token, and 10 % stay as they are, so that the network cannot tell which tokens to doubt.
+*Text*, where the positions that count are one run from the first on (`training/text_rows.py`): 15 % of the tokens are
+chosen, the same number in every row of that length. Of these 80 % become the mask, 10 % a random token, and 10 % stay
+as they are, so that the network cannot tell which tokens to doubt. A line or document that ends before its row does not
+see the padding, since there is none behind a question.
 
 *Rows of worked examples*, where answers and the ends after them count: of every answer with its end, n tokens, a number
 from 1 to n is drawn uniformly and as many are chosen, as Ghazvininejad et al. 2019 (arXiv 1904.09324) train what is to
@@ -27,6 +29,7 @@ import torch.nn.functional as F
 from emergence.models.bert import CHOSEN
 from emergence.training.batch import Batch
 from emergence.training.objectives import Noise
+from emergence.training.text_rows import text_lengths
 
 __all__ = ["MASKED_TOKEN", "Choice", "MaskedToken", "choose"]
 
@@ -36,7 +39,7 @@ MASKED, REPLACED = 0.8, 0.1  # of the chosen tokens of a text; the others stay
 @dataclass(frozen=True)
 class Choice:
     """The chosen positions: flat, b T + t, [M], and which of them stand in rows of text [M]; and of which example of
-    its row every position is, [B, T], or None where all rows are text."""
+    its row every position is, [B, T], or None where all rows are full of text."""
 
     places: torch.Tensor
     of_text: torch.Tensor
@@ -50,21 +53,22 @@ def choose(supervised_BT: torch.Tensor, generator: torch.Generator) -> Choice:
     counts_BT[:, 1:] = supervised_BT[:, :-1]
     begins_BT = counts_BT.clone()
     begins_BT[:, 1:] &= ~counts_BT[:, :-1]
-    text_B = supervised_BT.all(dim=1)
+    length_B = text_lengths(supervised_BT)
     places_N = counts_BT.flatten().nonzero()[:, 0]
     span_N = begins_BT.flatten().cumsum(0)[places_N] - 1
-    of_text_J = text_B[begins_BT.nonzero()[:, 0]]
+    length_J = length_B[begins_BT.nonzero()[:, 0]]
+    of_text_J = length_J > 0
     size_J = torch.bincount(span_N, minlength=len(of_text_J))
     drawn_J = (_uniform(len(size_J), generator) * size_J).long() + 1
-    number_J = torch.where(of_text_J, max(1, round(CHOSEN * T)), drawn_J)
+    number_J = torch.where(of_text_J, (CHOSEN * length_J.double()).round().long().clamp(min=1), drawn_J)
     # In the order of these keys the positions of a span stay together, shuffled.
     order_N = (span_N + _uniform(len(span_N), generator)).argsort()
     rank_N = torch.empty_like(order_N)
     rank_N[order_N] = torch.arange(len(order_N)) - (size_J.cumsum(0) - size_J)[span_N]
     chosen_N = rank_N < number_J[span_N]
-    # An example ends with its answer.
+    # An example ends with its answer, a text before its padding.
     example_BT = None
-    if not bool(text_B.all()):
+    if not bool((length_B == T).all()):
         example_BT = torch.zeros_like(counts_BT, dtype=torch.long)
         example_BT[:, 1:] = (counts_BT[:, :-1] & ~counts_BT[:, 1:]).cumsum(1)
     return Choice(places_N[chosen_N], of_text_J[span_N[chosen_N]], example_BT)
@@ -77,7 +81,8 @@ class MaskedToken:
         """Return the mean over rows of the mean over their chosen positions, in nats."""
         generator = noise()
         B, T = batch.inputs.shape
-        choice = choose(_supervised(batch), generator)
+        supervised_BT = _supervised(batch)
+        choice = choose(supervised_BT, generator)
         ids_BT = batch.inputs.clone()
         ids = ids_BT.view(-1)
         tokens_M = ids[choice.places]
@@ -89,7 +94,7 @@ class MaskedToken:
         part_BT = choice.example
         if part_BT is not None:
             together_B = (_uniform(B, generator) * (part_BT.max(dim=1).values + 1)).long()
-            together_B *= _uniform(B, generator) < 0.5
+            together_B *= (_uniform(B, generator) < 0.5) & (text_lengths(supervised_BT) == 0)
             part_BT = torch.maximum(part_BT, together_B[:, None])
         row_M = choice.places // T
         weight_M = 1 / (B * torch.bincount(row_M, minlength=B)[row_M])

@@ -1,12 +1,13 @@
 """The objective of encoder-decoder networks: read the prompt, predict the target.
 
 Rows of worked examples (`training/rows.py`) are taken apart by their mask: every run of supervised positions is a
-target, and what stands before it, from the end of the last target on, is its prompt. A row in which every position
-counts is text. Half of all texts, drawn anew in every step, are cut in two at a random place, and the second part is
-the target (prefix language modelling), so that such a network can be asked to go on with a text; of the others random
-spans are hidden, each behind a sentinel of its own, and the target is what they held, every span after its sentinel
-(span corruption; both in Raffel et al. 2020, arXiv 1910.10683, sections 3.1.4 and 3.2.1; mixed in Tay et al. 2022,
-arXiv 2205.05131).
+target, and what stands before it, from the end of the last target on, is its prompt. A row in which the positions
+that count are one run from the first on is text (`training/text_rows.py`): a window, or a line or document before its
+padding, of which nothing is read. Half of all texts, drawn anew in every step, are cut in two at a random place, and
+the second part is the target (prefix language modelling), so that such a network can be asked to go on with a text; of
+the others random spans are hidden, each behind a sentinel of its own, and the target is what they held, every span
+after its sentinel (span corruption; both in Raffel et al. 2020, arXiv 1910.10683, sections 3.1.4 and 3.2.1; mixed in
+Tay et al. 2022, arXiv 2205.05131).
 
 Shapes: B rows, C positions of a row, P pairs, S and T positions of the longest source and target, M target tokens.
 """
@@ -21,9 +22,10 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from emergence.models.seq2seq import Seq2SeqConfig
+from emergence.models.seq2seq import Seq2SeqConfig, hidden_of, spans_of
 from emergence.training.batch import Batch
 from emergence.training.objectives import Noise
+from emergence.training.text_rows import text_lengths
 
 __all__ = ["PAIRS", "PairObjective", "Pairs", "corrupt", "pair_up"]
 
@@ -79,20 +81,21 @@ def pair_up(
 ) -> Pairs:
     """Return the pairs of some rows; ``mask`` says which tokens of ``targets`` are supervised."""
     inputs, following, mask = (np.ascontiguousarray(part.numpy()) for part in (inputs_BC, targets_BC, mask_BC))
-    texts = [bool(row.all()) for row in mask]
-    generator = noise() if any(texts) else torch.Generator()
+    lengths = text_lengths(mask_BC).tolist()
+    generator = noise() if any(lengths) else torch.Generator()
     cut = (torch.rand(len(inputs), generator=generator) < CUT).tolist()
     sources: list[Ids] = []
     targets: list[Ids] = []
     of_row: list[int] = []
     for row in range(len(inputs)):
-        if not texts[row]:
+        length = lengths[row]
+        if not length:
             found = list(_examples(inputs[row], following[row], mask[row]))
-        elif cut[row]:
-            at = int(torch.randint(1, inputs.shape[1] + 1, (), generator=generator))
-            found = [(inputs[row, :at], following[row, at - 1 :])]
+        elif cut[row] or length < 2:  # of one token nothing can be hidden
+            at = int(torch.randint(1, length + 1, (), generator=generator))
+            found = [(inputs[row, :at], following[row, at - 1 : length])]
         else:
-            found = [corrupt(inputs[row], config, generator)]
+            found = [corrupt(inputs[row, :length], config, generator)]
         for source, target in found:
             sources.append(source)
             targets.append(target)
@@ -120,11 +123,13 @@ def _examples(inputs: Ids, following: Ids, mask: npt.NDArray[np.bool_]) -> Itera
 def corrupt(text: Ids, config: Seq2SeqConfig, generator: torch.Generator) -> tuple[Ids, Ids]:
     """Return a text with hidden spans, each replaced by one sentinel, and these spans, each after its sentinel.
 
-    `Seq2SeqConfig.hidden` tokens of a text of one context are hidden in `Seq2SeqConfig.spans` spans, never the first
-    token; lengths of spans and of what stands between them are uniform over all divisions (Raffel et al. 2020).
+    As many tokens as `models.seq2seq.hidden_of` says are hidden, in as many spans as `spans_of` says, never the first
+    token; lengths of spans and of what stands between them are uniform over all divisions (Raffel et al. 2020). The
+    text has two tokens or more, and not more than a context.
     """
-    hidden = _divide(config.hidden, config.spans, generator)
-    shown = _divide(len(text) - config.hidden, config.spans, generator)
+    number_hidden, spans = hidden_of(len(text)), spans_of(len(text))
+    hidden = _divide(number_hidden, spans, generator)
+    shown = _divide(len(text) - number_hidden, spans, generator)
     source: list[int] = []
     target: list[int] = []
     at = 0
@@ -133,7 +138,7 @@ def corrupt(text: Ids, config: Seq2SeqConfig, generator: torch.Generator) -> tup
         source += [*text[at : at + keep].tolist(), sentinel]
         target += [sentinel, *text[at + keep : at + keep + hide].tolist()]
         at += keep + hide
-    return np.array(source), np.array([*target, config.start_id + 1 + config.spans])
+    return np.array(source), np.array([*target, config.start_id + 1 + spans])
 
 
 def _divide(total: int, parts: int, generator: torch.Generator) -> list[int]:
