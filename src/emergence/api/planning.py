@@ -96,15 +96,16 @@ def _designs(plan: Plan, given: Mapping[str, Any]) -> tuple[dict[str, Design], t
     from emergence.tasks.task import TaskContext
 
     study = plan.study
-    rungs, families = len(plan.rungs) // len(study.model.family), study.model.family
+    sizes = [rung.config.non_embedding_parameters for rung in plan.sized]
+    if not sizes:
+        raise UserError(f"study {study.name} has no family with sizes, whose ladder could be simulated; add one")
+    families = tuple(dict.fromkeys(rung.family for rung in plan.sized))
+    rungs = len(sizes) // len(families)
     if "rungs" not in given and rungs < 3:
         raise UserError(
             f"study {study.name} has {rungs} of the 3 rungs that a verdict needs; "
             "raise model.ladder.rungs, or give --rungs"
         )
-    sizes = [rung.config.non_embedding_parameters for rung in plan.sized]
-    if not sizes:
-        raise UserError(f"study {study.name} has no family with sizes, whose ladder could be simulated; add one")
     context = TaskContext(tokenizer=plan.texts.tokenizer, context=study.model.context, seed=study.seed)
     counted = {name: task for name, task in plan.tasks.items() if task.trains}
     others = [name for name in plan.tasks if name not in counted]
