@@ -67,8 +67,8 @@ class TrainingSettings(Settings):
     With ``budgets``, numbers of tokens up to ``tokens``, every checkpoint stands for a whole training of that length: a
     branch leaves the run and cools down (`training.schedule`). They take the place of ``checkpoints``, which are a
     number of them, evenly spaced in the logarithm of tokens, or one after every pass through the corpus (``epochs``).
-    ``initialise_embeddings`` is the folder of a run whose token vectors every run begins with, such as one of
-    `word2vec`.
+    ``initialise_embeddings`` is the folder of a run, or of a model exported in this project's layout, whose token
+    vectors every run begins with, such as one of `word2vec`.
     """
 
     tokens: Annotated[float, Field(ge=1, le=1e18)]
