@@ -66,10 +66,9 @@ class TrainingSettings(Settings):
 
     With ``budgets``, numbers of tokens up to ``tokens``, every checkpoint stands for a whole training of that length: a
     branch leaves the run and cools down (`training.schedule`). They take the place of ``checkpoints``, which are a
-    number of them, evenly spaced in the logarithm of tokens, or one for as many
-    tokens as a pass through the corpus has (``epochs``).
-    ``initialise_embeddings`` is the folder of a run whose token vectors every run begins with, such as one of
-    `word2vec`.
+    number of them, evenly spaced in the logarithm of tokens, or one for as many tokens as a pass through the corpus has
+    (``epochs``). ``initialise_embeddings`` is the folder of a run, or of a model exported in this project's layout,
+    whose token vectors every run begins with, such as one of `word2vec`.
     """
 
     tokens: Annotated[float, Field(ge=1, le=1e18)]
