@@ -11,6 +11,7 @@ from emergence.core.model_settings import LadderSettings, ModelSettings
 from emergence.core.schema import Axis
 
 __all__ = [
+    "TEXT_TASKS",
     "AnalysisSettings",
     "CorpusSettings",
     "EvaluationSettings",
@@ -19,7 +20,6 @@ __all__ = [
     "LadderSettings",
     "ModelSettings",
     "StudySettings",
-    "TEXT_TASKS",
     "TaskSettings",
     "TokenizerSettings",
     "TrainingSettings",

@@ -129,4 +129,5 @@ BERT = Family(
     objective="masked_token",
     predicted_share=CHOSEN,
     rate=RATE,
+    sampled=False,
 )

@@ -174,4 +174,5 @@ SEQ2SEQ = Family(
     config_from=_from_dict,
     network="emergence.models.seq2seq_network:Seq2SeqNetwork",
     objective="pairs",
+    sampled=False,
 )
