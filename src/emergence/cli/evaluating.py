@@ -133,7 +133,8 @@ def scores_table(evaluation: Evaluation) -> Table:
     from rich.table import Table
 
     first = evaluation.scores.row(0, named=True)
-    table = Table(title=f"{first['model']}, {first['params']:,.0f} parameters", title_justify="left")
+    size = "no sizes" if first["params"] is None else f"{first['params']:,.0f} parameters"
+    table = Table(title=f"{first['model']}, {size}", title_justify="left")
     for column in ("task", "shots", "metric", "score", "± stderr", "guessing", "examples"):
         table.add_column(column, justify="left" if column in ("task", "metric") else "right")
     for row in evaluation.scores.iter_rows(named=True):
