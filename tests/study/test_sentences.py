@@ -118,6 +118,19 @@ def test_what_does_not_fit_is_refused(tmp_path: Path, family: Any, tasks: list[s
         make_plan(settings(tmp_path, model=model, tasks=[{"name": name} for name in tasks]))
 
 
+@pytest.mark.parametrize("task", ["text", "sampling", "reconstruction"])
+def test_documents_that_are_all_too_long_are_found_when_planned(tmp_path: Path, task: str) -> None:
+    changes = {
+        "model": {"family": "vae", "ladder": {"counts": [4e3]}, "context": 5},
+        "tasks": [{"name": task}],
+    }
+    study = settings(tmp_path, **changes)
+    with pytest.raises(UserError, match="no held-out document fits into a context of 5; raise model.context"):
+        make_plan(study)
+    changes["model"] = {**changes["model"], "context": 6}  # "red a" and its end
+    assert make_plan(settings(tmp_path, **changes)).rungs
+
+
 def test_a_task_of_texts_needs_a_corpus(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="'sampling' needs a corpus"):
         settings(tmp_path, corpus=None, tasks=[{"name": "copy"}, {"name": "sampling"}])
