@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 
@@ -20,12 +21,13 @@ from emergence.text import (
     distinct,
     folding_into,
     lines_of,
+    open_packed,
     read_corpus,
     split_corpus,
     summarise,
 )
 
-__all__ = ["Texts", "check_questions", "read_texts"]
+__all__ = ["Texts", "check_questions", "read_texts", "study_context"]
 
 LONGEST_TOKEN = 20  # characters; the mean over a text stays below
 
@@ -83,6 +85,19 @@ def read_texts(study: StudySettings, tasks: dict[str, Task]) -> Texts:
     if study.corpus.rows != "windows" and any(task in TEXT_TASKS for task in tasks):
         _check_whole(validation, tokenizer, study.model.context)
     return Texts(tokenizer, tuple(training), tuple(validation), corpus, files)
+
+
+def study_context(data: Path, tokenizer: Tokenizer, context: int, seed: int) -> TaskContext:
+    """Return what tasks form their questions with, for models that a study trained on what is in its folder
+    ``data``."""
+    held_out = data / "corpus-validation.bin"
+    return TaskContext(
+        tokenizer=tokenizer,
+        context=context,
+        seed=seed,
+        validation_tokens=open_packed(held_out).tokens if held_out.exists() else None,
+        whole_documents=held_out.with_name("corpus-validation-rows.bin").exists(),
+    )
 
 
 def _check_length(documents: list[str], tokenizer: Tokenizer, context: int, name: str) -> None:
