@@ -142,7 +142,7 @@ def test_documents_that_are_all_too_long_are_found_when_planned(tmp_path: Path, 
         "tasks": [{"name": task}],
     }
     study = settings(tmp_path, **changes)
-    with pytest.raises(UserError, match="no held-out document fits into a context of 5; raise model.context"):
+    with pytest.raises(UserError, match=r"no held-out document fits into a context of 5; raise model\.context"):
         make_plan(study)
     changes["model"] = {**changes["model"], "context": 6}  # "red a" and its end
     assert make_plan(settings(tmp_path, **changes)).rungs

@@ -102,7 +102,7 @@ def _beginning(study: Mapping[str, Any]) -> str:
 
 def _data(study: Mapping[str, Any]) -> dict[str, str]:
     """Return what the study trained on, the mixture or everything that can be trained on, and its seed."""
-    corpus = study.get("corpus")
+    corpus: Mapping[str, Any] = study.get("corpus") or {}
     everything = [*(["corpus"] if corpus else []), *(task["name"] for task in study["tasks"])]
     sources: list[str] = []
     for name in study.get("mixture") or [name for name in everything if name not in TEXT_TASKS]:
