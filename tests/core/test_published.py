@@ -74,7 +74,7 @@ def test_a_resolved_study_reads_back_the_same() -> None:
         ("tasks:", "corpus: {files: a.txt}\ntasks:", None, "leave out corpus"),
         ("tasks:", "mixture: {copy: 1}\ntasks:", None, "leave out mixture"),
         ("tasks:", "replicas: 3\ntasks:", None, "leave out replicas"),
-        ("{name: copy}", "{name: text}", None, "continues the corpus"),
+        ("{name: copy}", "{name: text}", None, "asks for the held-out part"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_line(text: str, wrong: str, line: int | None, says: str | None) -> None:

@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emergence.core.errors import UserError
-from emergence.core.settings import LadderSettings, StudySettings, validate_study
+from emergence.core.settings import TEXT_TASKS, LadderSettings, StudySettings, validate_study
 from emergence.core.yaml import override, parse_yaml, to_yaml
+from emergence.tasks.catalogue import TASKS, make_task
 
 STUDY = """\
 name: trial
@@ -106,6 +107,20 @@ def test_what_is_not_a_study_is_refused(text: str) -> None:
     with pytest.raises(UserError, match=r"^x\.yaml") as caught:
         validate_study(parse_yaml(text, source="x.yaml")[0], source="x.yaml")
     assert "\n" not in str(caught.value)
+
+
+def test_a_task_without_training_examples_is_no_part_of_a_mixture() -> None:
+    assert set(TEXT_TASKS) == {name for name in TASKS if not make_task(name, {}).trains}
+    for name in TEXT_TASKS:
+        with pytest.raises(UserError, match=f"mixture names '{name}', a task without training examples"):
+            read(STUDY.replace("name: recall\n    pairs: 8", f"name: {name}").replace("recall: 0.25", f"{name}: 0.25"))
+
+
+@pytest.mark.parametrize("task", TEXT_TASKS)
+def test_models_that_are_trained_already_are_not_asked_for_a_corpus(task: str) -> None:
+    document = {"name": "theirs", "model": {"huggingface": ["a/b"]}, "tasks": [{"name": "copy"}, {"name": task}]}
+    with pytest.raises(UserError, match=f"the task '{task}' asks for the held-out part"):
+        validate_study(document, source="here")
 
 
 def test_set_changes_one_value_and_keeps_the_rest() -> None:

@@ -225,6 +225,14 @@ def test_an_answer_depends_on_its_own_example_alone() -> None:
     torch.testing.assert_close(logits[20], asked(net, second)[0])
 
 
+@families
+def test_text_without_a_question_is_read_too(family: str) -> None:
+    """As when a model writes by itself: no target is there to send messages to."""
+    net = network(config_of(family))
+    with torch.inference_mode():
+        assert net(torch.tensor([[END_ID]])).isfinite().all()
+
+
 def test_reading_in_pieces_is_reading_whole() -> None:
     net = network(config_of("gcn"))
     ids = torch.tensor([row("abbccd?ad1"), row("abdccd?ab1"), row("xyyzaz?zx0")])

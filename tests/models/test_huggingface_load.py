@@ -12,12 +12,14 @@ from typing import Any
 
 import pytest
 import torch
+from click.testing import CliRunner
 from safetensors.torch import load_file
 from tests.hub import offline, put_into_cache
 from tests.tiny import emergence
 from tests.tiny_huggingface import FAMILIES, build, save
 
 import emergence as em
+from emergence.cli.main import cli
 from emergence.core.errors import UserError
 from emergence.evaluation import likelihood
 from emergence.evaluation.engine import answer
@@ -199,6 +201,30 @@ def test_pickle_files_are_read_on_request_and_their_tensors_alone(folders: dict[
     told = emergence("evaluate", folder, "--task", "copy", cwd=tmp_path)
     assert told.returncode == 2
     assert "--allow-pickle" in told.stderr
+
+
+def test_every_command_on_a_model_reads_pickle_files_on_request(folders: dict[str, Path], tmp_path: Path) -> None:
+    folder = tmp_path / "pickled"
+    folder.mkdir()
+    for file in folders["gpt2"].iterdir():
+        if file.name != "model.safetensors":
+            (folder / file.name).write_bytes(file.read_bytes())
+    torch.save(load_file(folders["gpt2"] / "model.safetensors"), folder / "pytorch_model.bin")
+    model = em.load(folders["gpt2"])
+    run = CliRunner()
+    drawn = ("--top-k", "3", "--top-p", "0.9", "--max-tokens", "6", "--json")
+    asked = {
+        ("loglikelihood", "a", "bc"): f"{model.loglikelihood('a', 'bc').total:.6f}\n",
+        ("generate", "a", *drawn): json.dumps({"prompt": "a", "output": model.generate("a", max_tokens=6)}),
+        ("sample", "-n", "2", *drawn): json.dumps({"outputs": model.sample(2, max_tokens=6, top_k=3, top_p=0.9)}),
+    }
+    for (name, *arguments), told in asked.items():
+        with pytest.raises(UserError, match="--allow-pickle"):
+            run.invoke(cli, [name, str(folder), *arguments], catch_exceptions=False)
+        done = run.invoke(cli, [name, str(folder), "--allow-pickle", *arguments], catch_exceptions=False)
+        found = json.loads(done.stdout) if "--json" in arguments else done.stdout
+        assert found == (json.loads(told) if "--json" in arguments else told)
+        assert "no code was run" in done.stderr
 
 
 def test_names_of_the_hub_are_told_from_paths(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import shutil
 from pathlib import Path
@@ -13,6 +14,8 @@ import torch
 import emergence as em
 from emergence.core.errors import UserError
 from emergence.core.settings import validate_study
+from emergence.evaluation.engine import READERS
+from emergence.models.family import FAMILIES
 from emergence.report.study import read_study
 from emergence.study.plan import make_plan
 from tests.tiny import TINY, emergence, write_study
@@ -49,6 +52,40 @@ def test_wrong_families_are_refused(family: list[str], said: str) -> None:
     }
     with pytest.raises(UserError, match=said):
         make_plan(validate_study(document, source="here"))
+
+
+@pytest.mark.parametrize("family", list(FAMILIES))
+def test_a_family_says_whether_its_networks_can_be_sampled_from(family: str) -> None:
+    own = FAMILIES.load(family)
+    module, _, attribute = own.network.partition(":")
+    reads = getattr(importlib.import_module(module), attribute).reads
+    assert own.sampled == (READERS[reads].sample is not None)
+
+
+@pytest.mark.parametrize(
+    ("family", "task", "said"),
+    [
+        ("bert", "sampling", "the family bert cannot do the task sampling; families that can: gpt, gpt2, lstm, mamba"),
+        (["gpt", "seq2seq"], "sampling", "the family seq2seq cannot do the task sampling; .* numpy, vae$"),
+        (["rules", "gpt"], "reversal", "the family rules cannot do the task reversal, only addition, analogy, copy"),
+        (["rules", "gpt"], "text", "the family rules cannot do the task text, only addition"),
+    ],
+)
+def test_a_task_that_a_family_cannot_do_is_refused_when_planned(
+    tmp_path: Path, family: str | list[str], task: str, said: str
+) -> None:
+    write_study(tmp_path)
+    document = {
+        "name": "unable",
+        "model": {"family": family, "ladder": {"smallest": 5e3, "largest": 2e4, "rungs": 2}, "context": 24},
+        "corpus": {"files": [str(tmp_path / "text.txt")]},
+        "training": {"tokens": 1e5},
+        "tasks": [{"name": task}],
+    }
+    with pytest.raises(UserError, match=said):
+        make_plan(validate_study(document, source="here"))
+    rest = {"tasks": [{"name": "copy", "length": 4}]}
+    assert make_plan(validate_study({**document, **rest}, source="here")).rungs  # a corpus is no hindrance
 
 
 @pytest.fixture(scope="module")

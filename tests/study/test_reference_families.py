@@ -86,6 +86,17 @@ def test_the_rules_of_a_run_are_asked_like_any_model(finished: Path) -> None:
         _ = model.vectors
 
 
+def test_rules_are_evaluated_without_a_size(finished: Path, tmp_path: Path) -> None:
+    run = finished / "models" / "rules-R00-s0"
+    asked = ("--task", "{name: recall, pairs: 4}", "--examples", "16", "--cache", str(tmp_path))
+    document = json.loads(emergence("evaluate", run, *asked, "--json", cwd=tmp_path).stdout)
+    for row in document["scores"]:
+        assert (row["params"], row["flops"], row["loss"]) == (None, None, None)
+        assert row["tokens"] > 0
+    table = emergence("evaluate", run, *asked, cwd=tmp_path)
+    assert "rules-R00, no sizes" in table.stdout, table.stderr
+
+
 def test_rules_alone_can_be_planned_but_have_no_power() -> None:
     document = {
         "name": "alone",

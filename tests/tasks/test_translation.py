@@ -122,6 +122,17 @@ def test_questions_end_and_come_once_a_group(file: Path) -> None:
     assert all(len(q.target_ids) <= q.answer_length <= 28 - len(q.prompt_ids) for q in tight)
 
 
+def test_how_long_an_answer_may_be_does_not_depend_on_what_else_is_asked(tmp_path: Path) -> None:
+    """A masked model fills as many places as it is told of."""
+    path = tmp_path / "pairs.tsv"
+    path.write_text("".join(f"{e}\t{c}\n" for e, c in [*invented(), ("all of them", HAN * 3)]), encoding="utf-8")
+    task = translation(path)
+    tokenizer = build_tokenizer(TokenizerSettings(kind="char"), [], task.alphabet)
+    for n in (8, 500):
+        asked = task.questions(TaskContext(tokenizer, 64, seed=1), n, 0)
+        assert {q.answer_length for q in asked} == {len(HAN * 3) + 1}
+
+
 def test_scores_are_those_of_sacrebleu(tmp_path: Path) -> None:
     path = tmp_path / "pairs.tsv"
     lines = [

@@ -135,7 +135,7 @@ def graphs(folder: Path) -> tuple[Callable[[int], Mixture], int, int]:
 @pytest.mark.parametrize("family", list(FAMILIES))
 def test_every_family_learns_and_resumes_bit_for_bit(tmp_path: Path, family: str) -> None:
     own, data, vocabulary, context = FAMILIES.load(family), mixture, 10, CONTEXT
-    if own.tasks is not None and "text" not in own.tasks:
+    if not own.corpus:
         data, vocabulary, context = graphs(tmp_path)
     (config,) = ladder(family, [4e3], vocabulary=vocabulary, context=context)
     steps = 60 * int(1 / own.predicted_share)  # who learns from some of the tokens needs more of them

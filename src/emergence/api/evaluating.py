@@ -149,11 +149,14 @@ def _keeping(kept: KeptAnswers, model: Model) -> Ask:
 
 
 def _scored(model: Model, tasks: Sequence[Task], frames: Sequence[pl.DataFrame], shots: int) -> Evaluation:
-    """Return scores and records, with what is known of the model's place on every axis."""
+    """Return scores and records, with what is known of the model's place on every axis; a family without sizes has one
+    along the tokens alone."""
     import polars as pl
 
     from emergence.analysis import normalise
     from emergence.evaluation.scores import score_records, truncation_notes
+    from emergence.models.family import FAMILIES
+    from emergence.text import Tokenizer
 
     records = pl.concat(frames, how="diagonal").with_columns(
         pl.lit(model.name).alias("model"),
@@ -169,4 +172,7 @@ def _scored(model: Model, tasks: Sequence[Task], frames: Sequence[pl.DataFrame],
         place = pl.col("tokens"), pl.col("flops"), pl.col("validation_loss").alias("loss")
         places = pl.read_parquet(history, glob=False).drop_nulls("validation_loss").select("step", *place)
         scores = scores.join(places, on="step", how="left")
+    # A model in Hugging Face's layout may be of a family that has the name of one of ours.
+    if isinstance(model.tokenizer, Tokenizer) and not FAMILIES.load(model.family).sized:
+        scores = scores.with_columns(pl.lit(None, dtype=pl.Float64).alias(axis) for axis in ("params", "flops", "loss"))
     return Evaluation(normalise(scores), records, tuple(truncation_notes(records)))

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from emergence.cli.models import MODEL_OPTIONS
 from emergence.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -37,15 +38,7 @@ _OPTIONS: tuple[tuple[tuple[str, ...], dict[str, Any]], ...] = (
             "help": "Draws the questions; that of a study draws the study's.",
         },
     ),
-    (("--step",), {"type": int, "help": "Checkpoint of a run [default: the last]."}),
-    (("--revision",), {"help": "Version of a model on the hub."}),
-    (
-        ("--allow-pickle",),
-        {
-            "is_flag": True,
-            "help": "Read weights from pickle files where there are no others: their tensors alone.",
-        },
-    ),
+    *MODEL_OPTIONS,
     (("--out",), {"type": click.Path(path_type=Path), "help": "Write the scores to this file (.parquet or .csv)."}),
     (
         ("--cache",),
@@ -133,7 +126,8 @@ def scores_table(evaluation: Evaluation) -> Table:
     from rich.table import Table
 
     first = evaluation.scores.row(0, named=True)
-    table = Table(title=f"{first['model']}, {first['params']:,.0f} parameters", title_justify="left")
+    size = "no sizes" if first["params"] is None else f"{first['params']:,.0f} parameters"
+    table = Table(title=f"{first['model']}, {size}", title_justify="left")
     for column in ("task", "shots", "metric", "score", "± stderr", "guessing", "examples"):
         table.add_column(column, justify="left" if column in ("task", "metric") else "right")
     for row in evaluation.scores.iter_rows(named=True):

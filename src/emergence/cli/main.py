@@ -5,7 +5,6 @@ Exit status: 0 done; 2 the input is wrong (one line on standard error); 1 anythi
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from emergence.cli.evaluating import evaluate_options
+from emergence.cli.models import add_model_commands, print_json, with_json
 from emergence.cli.power import power_options
 from emergence.core.errors import UserError
 
@@ -50,15 +50,11 @@ def _with_set(command: Any) -> Any:
     return option(command)
 
 
-def _with_json(command: Any) -> Any:
-    return click.option("--json", "as_json", is_flag=True, help="Print JSON for machines.")(command)
-
-
 @cli.command()
 @click.argument("study")
 @_with_set
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the study [default: runs/NAME].")
-@_with_json
+@with_json
 def run(study: str, changes: tuple[str, ...], out: Path | None, as_json: bool) -> None:
     """Train the ladder of STUDY (a file or a built-in name), judge it, and write the report.
 
@@ -73,7 +69,7 @@ def run(study: str, changes: tuple[str, ...], out: Path | None, as_json: bool) -
     with StudyProgress(_console(stderr=True)) as progress:
         result = em.run(study, changes=changes, out=out, progress=progress)
     if as_json:
-        _print_json(result.to_json())
+        print_json(result.to_json())
         return
     _show(result)
     assert result.path is not None
@@ -84,7 +80,7 @@ def run(study: str, changes: tuple[str, ...], out: Path | None, as_json: bool) -
 @click.argument("study", required=False)
 @_with_set
 @power_options
-@_with_json
+@with_json
 def plan(study: str | None, changes: tuple[str, ...], power: str | None, as_json: bool, **asked: Any) -> None:
     """Show what STUDY would do: rungs, parameters, FLOPs, time and memory, before anything is spent.
 
@@ -110,7 +106,7 @@ def plan(study: str | None, changes: tuple[str, ...], power: str | None, as_json
 
     planned = em.plan(study, changes=changes)
     if as_json:
-        _print_json(plan_document(planned))
+        print_json(plan_document(planned))
     else:
         for part in plan_table(planned):
             _console().print(part)
@@ -126,7 +122,7 @@ def _plan_power(study: str | None, changes: tuple[str, ...], power: str, given: 
     with PowerProgress(_console(stderr=True)) as progress:
         report = em.power(study, changes=changes, power=share, progress=progress, **given)
     if as_json:
-        _print_json(power_document(report))
+        print_json(power_document(report))
         return
     console = _console()
     for part in power_tables(report):
@@ -152,7 +148,7 @@ def _flag(name: str) -> str:
 @click.option("--hold-out", default=1, show_default=True, help="Try the forecasters on this many top rungs.")
 @click.option("--above", type=float, help="Try them on all rungs past this value of the only --axis instead.")
 @click.option("--no-forecast", is_flag=True, help="Make no forecasts.")
-@_with_json
+@with_json
 def analyze(
     sources: tuple[str, ...], axes: tuple[Any, ...], out: Path | None, no_forecast: bool, as_json: bool, **asked: Any
 ) -> None:
@@ -191,7 +187,7 @@ def analyze(
             result = result.with_earlier(out)
             page = result.report(out)
     if as_json:
-        _print_json(result.to_json())
+        print_json(result.to_json())
         return
     _show(result)
     if page is not None:
@@ -215,7 +211,7 @@ def report(folder: Path, out: Path | None) -> None:
 
 @cli.command("list")
 @click.argument("what", type=click.Choice(["tasks", "families", "studies", "metrics"]))
-@_with_json
+@with_json
 def list_(what: str, as_json: bool) -> None:
     """List what there is: tasks, families, studies or metrics.
 
@@ -226,7 +222,7 @@ def list_(what: str, as_json: bool) -> None:
 
     rows = listing(what)
     if as_json:
-        _print_json(rows)
+        print_json(rows)
         return
     width = max(len(name) for name in rows)
     for name, summary in rows.items():
@@ -236,7 +232,7 @@ def list_(what: str, as_json: bool) -> None:
 @cli.command()
 @click.argument("model")
 @evaluate_options
-@_with_json
+@with_json
 def evaluate(model: str, out: Path | None, as_json: bool, **asked: Any) -> None:
     """Ask MODEL the held-out questions of tasks, and print the scores.
 
@@ -251,126 +247,12 @@ def evaluate(model: str, out: Path | None, as_json: bool, **asked: Any) -> None:
 
     evaluation = run_evaluation(_console(stderr=True), model, out, **asked)
     if as_json:
-        _print_json(scores_document(evaluation))
+        print_json(scores_document(evaluation))
     else:
         _console().print(scores_table(evaluation))
 
 
-@cli.command()
-@click.argument("model")
-@click.argument("prompt")
-@click.option("--max-tokens", default=128, show_default=True)
-@click.option("--temperature", default=0.0, show_default=True, help="0 is greedy.")
-@click.option("--top-k", type=int)
-@click.option("--top-p", type=float)
-@click.option("--beams", default=1, show_default=True, help="Beginnings to search with (encoder-decoder models).")
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**63 - 1))
-@click.option("--step", type=int, help="Checkpoint to use [default: the last].")
-@_with_json
-def generate(
-    model: str,
-    prompt: str,
-    max_tokens: int,
-    temperature: float,
-    top_k: int | None,
-    top_p: float | None,
-    beams: int,
-    seed: int,
-    step: int | None,
-    as_json: bool,
-) -> None:
-    """Continue PROMPT with MODEL: a run's folder, or a model in Hugging Face's layout.
-
-    \b
-    Example:  emergence generate runs/quickstart/models/R07-s0 "qwertyui|"
-    """
-    import emergence as em
-
-    text = em.load(model, step).generate(
-        prompt, max_tokens=max_tokens, temperature=temperature, top_k=top_k, top_p=top_p, seed=seed, beams=beams
-    )
-    if as_json:
-        _print_json({"prompt": prompt, "output": text})
-    else:
-        click.echo(text)
-
-
-@cli.command()
-@click.argument("model")
-@click.option("--number", "-n", default=5, show_default=True, help="How many texts.")
-@click.option("--max-tokens", default=128, show_default=True)
-@click.option("--temperature", default=1.0, show_default=True, help="0 is greedy.")
-@click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**63 - 1))
-@click.option("--step", type=int, help="Checkpoint to use [default: the last].")
-@_with_json
-def sample(
-    model: str, number: int, max_tokens: int, temperature: float, seed: int, step: int | None, as_json: bool
-) -> None:
-    """Let MODEL write by itself; a variational one draws a latent vector for each text.
-
-    \b
-    Example:  emergence sample runs/sentences/models/vae-R02-s0 -n 10
-    """
-    import emergence as em
-
-    texts = em.load(model, step).sample(number, max_tokens=max_tokens, temperature=temperature, seed=seed)
-    _show_texts(texts, as_json)
-
-
-@cli.command()
-@click.argument("model")
-@click.argument("first")
-@click.argument("last")
-@click.option("--steps", default=7, show_default=True, help="Sentences, both ends among them.")
-@click.option("--step", type=int, help="Checkpoint to use [default: the last].")
-@_with_json
-def interpolate(model: str, first: str, last: str, steps: int, step: int | None, as_json: bool) -> None:
-    """Print what a variational MODEL writes on the way from the sentence FIRST to LAST.
-
-    \b
-    Example:  emergence interpolate runs/sentences/models/vae-R02-s0 "What news?" "I will not go."
-    """
-    import emergence as em
-
-    _show_texts(em.load(model, step).interpolate(first, last, steps), as_json)
-
-
-@cli.command()
-@click.argument("model")
-@click.argument("prompt")
-@click.argument("target")
-@click.option("--step", type=int, help="Checkpoint to use [default: the last].")
-@_with_json
-def loglikelihood(model: str, prompt: str, target: str, step: int | None, as_json: bool) -> None:
-    """Print the log-probability (in nats) that MODEL gives to TARGET after PROMPT.
-
-    \b
-    Example:  emergence loglikelihood runs/quickstart/models/R07-s0 "qwertyui|" "qwertyui"
-    """
-    import emergence as em
-
-    likelihood = em.load(model, step).loglikelihood(prompt, target)
-    if as_json:
-        _print_json({"total": likelihood.total, "logprobs": list(likelihood.logprobs), "greedy": all(likelihood.hits)})
-    else:
-        click.echo(f"{likelihood.total:.6f}")
-
-
-@cli.command()
-@click.argument("model")
-@click.argument("folder", type=click.Path(path_type=Path))
-@click.option("--step", type=int, help="Checkpoint to use [default: the last].")
-def export(model: str, folder: Path, step: int | None) -> None:
-    """Write MODEL to FOLDER with its tokenizer and a model card, as transformers loads it.
-
-    A family that transformers does not have, such as lstm, is written as `emergence` loads it.
-
-    \b
-    Example:  emergence export runs/quickstart/models/R07-s0 my-llama
-    """
-    import emergence as em
-
-    click.echo(f"Exported to {em.load(model, step).export(folder)}")
+add_model_commands(cli)
 
 
 def _console(*, stderr: bool = False) -> Console:
@@ -379,17 +261,6 @@ def _console(*, stderr: bool = False) -> Console:
     console = Console(stderr=stderr)
     console.width = max(console.width, LEAST_WIDTH)
     return console
-
-
-def _show_texts(texts: list[str], as_json: bool) -> None:
-    if as_json:
-        _print_json({"outputs": texts})
-    else:
-        click.echo("\n".join(texts))
-
-
-def _print_json(document: Any) -> None:
-    click.echo(json.dumps(document, indent=2, ensure_ascii=False))
 
 
 def _show(result: Any) -> None:

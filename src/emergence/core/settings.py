@@ -11,6 +11,7 @@ from emergence.core.model_settings import LadderSettings, ModelSettings
 from emergence.core.schema import Axis
 
 __all__ = [
+    "TEXT_TASKS",
     "AnalysisSettings",
     "CorpusSettings",
     "EvaluationSettings",
@@ -28,6 +29,9 @@ __all__ = [
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
 Fold = Literal["simplified", "traditional"]
+
+#: The tasks that ask for the held-out part of a corpus, and have nothing of their own to train on.
+TEXT_TASKS = ("text", "sampling", "reconstruction")
 
 
 class Settings(BaseModel):
@@ -213,12 +217,14 @@ class StudySettings(Settings):
             return self
         if self.training is None:
             raise ValueError("the key 'training' is missing")
-        sources = {name for name in names if name != "text"} | ({"corpus"} if self.corpus else set())
+        sources = {name for name in names if name not in TEXT_TASKS} | ({"corpus"} if self.corpus else set())
         for name in self.mixture or {}:
+            if name in TEXT_TASKS and name in names:
+                raise ValueError(f"mixture names '{name}', a task without training examples; name the corpus instead")
             if name not in sources:
                 hint = nearest(name, sources)
                 raise ValueError(f"mixture names '{name}', which is neither the corpus nor a task of this study{hint}")
-        for name in ("text", "sampling", "reconstruction"):
+        for name in TEXT_TASKS:
             if name in names and self.corpus is None:
                 raise ValueError(f"the task '{name}' needs a corpus; add corpus: {{files: [...]}}")
         if self.training.checkpoints == "epochs" and "corpus" not in (self.mixture or sources):
@@ -236,8 +242,12 @@ class StudySettings(Settings):
                 "models under huggingface have no replicas to train; leave out replicas, and list each with its seed: "
                 "{name: …, rung: …, seed: 1}"
             )
-        if "text" in tasks:
-            raise ValueError("the task 'text' continues the corpus of a training; leave it out, or train the models")
+        for name in TEXT_TASKS:
+            if name in tasks:
+                raise ValueError(
+                    f"the task '{name}' asks for the held-out part of a training's corpus; leave it out, or train the "
+                    "models"
+                )
 
 
 def validate_study(

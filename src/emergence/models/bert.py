@@ -130,4 +130,5 @@ BERT = Family(
     predicted_share=CHOSEN,
     rate=RATE,
     own_loss="that of hidden tokens (and its log-probabilities are pseudo-log-likelihoods)",
+    sampled=False,
 )

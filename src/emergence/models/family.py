@@ -121,9 +121,10 @@ class Family:
     and ``objective`` are names in `training.learners` and `training.objectives`. ``training_passes`` is what a training
     token costs, in forward passes, and ``predicted_share`` at how many of the supervised positions of a text it is
     predicted from. ``rate`` is the family's learning rate as a multiple of that of `gpt` at the same width. A family
-    that cannot do every task names the ``tasks`` it can do; one that cannot read a corpus does not name ``text``.
-    ``own_loss`` says what the validation loss is where it is not that of the next token: such a family has no place on
-    the axis of loss beside others.
+    that cannot do every task names the ``tasks`` it can do; where nothing can be drawn from its networks at random it
+    is not ``sampled``, and where they cannot be trained on running text it does not read a ``corpus``. ``own_loss``
+    says what the validation loss is where it is not that of the next token: such a family has no place on the axis of
+    loss beside others.
 
     A family that is not ``sized`` has one rung, on no axis but that of tokens: a line to compare the others with.
     ``informed(config, spellings, tasks)`` returns the configuration that knows more of a study than numbers: the bytes
@@ -142,6 +143,8 @@ class Family:
     predicted_share: float = 1.0
     rate: float = 1.0
     tasks: tuple[str, ...] | None = None
+    sampled: bool = True
+    corpus: bool = True
     sized: bool = True
     informed: Callable[[Any, Sequence[bytes], Mapping[str, Mapping[str, Any]]], Any] | None = None
     embedding: str | None = None

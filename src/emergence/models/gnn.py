@@ -146,6 +146,7 @@ def _family(aggregation: Aggregation) -> Family:
         config_from=_from_dict,
         network="emergence.models.gnn_network:GNNNetwork",
         tasks=("reachability", "shortest_path"),
+        corpus=False,
     )
 
 

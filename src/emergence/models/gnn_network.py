@@ -101,7 +101,7 @@ class Layer(nn.Module):
         """Mix the values z [G, N, D] of every node and its neighbours."""
         assert self.scores is not None
         G, N, D = z.shape
-        parts = z.view(G, N, self._heads, -1)
+        parts = z.view(G, N, self._heads, D // self._heads)  # a batch without a question has G = 0
         to, of = (torch.einsum("gnkd,kd->gkn", parts, vector.view(self._heads, -1)) for vector in self.scores)
         scores = F.leaky_relu(to[:, :, :, None] + of[:, :, None, :], SLOPE) + between[:, None]
         mixed = scores.softmax(dim=-1) @ parts.transpose(1, 2)

@@ -10,6 +10,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from emergence.models.family import Family, Vary
+from emergence.models.rules_answers import ANSWERS
 
 __all__ = ["RULES", "RulesConfig", "size_for"]
 
@@ -69,6 +70,7 @@ RULES = Family(
     network="emergence.models.rules_network:RulesNetwork",
     learner="nothing",
     training_passes=0.0,
+    tasks=tuple(ANSWERS),
     sized=False,
     informed=_informed,
 )

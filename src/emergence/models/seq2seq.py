@@ -186,4 +186,5 @@ SEQ2SEQ = Family(
     network="emergence.models.seq2seq_network:Seq2SeqNetwork",
     objective="pairs",
     own_loss="that of targets and of hidden spans",
+    sampled=False,
 )

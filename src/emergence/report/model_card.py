@@ -11,6 +11,7 @@ import polars as pl
 
 from emergence.analysis.records import scores_of_records
 from emergence.core.errors import UserError
+from emergence.core.settings import TEXT_TASKS
 from emergence.core.yaml import read_yaml
 from emergence.study.folder import records_file
 
@@ -33,14 +34,14 @@ class CardFacts:
 def model_card(facts: CardFacts) -> str:
     """Return the card as Markdown. What the folder of the run does not tell is left out; the licence is the user's."""
     study = _study(facts.run)
-    known = "" if study is None else f" in the study `{study['name']}`"
     config = facts.config
     head = f"{study['name']} {facts.run.resolve().name}" if study is not None else facts.name
+    made = "by `emergence`" if study is None else f"{_beginning(study)} by `emergence` in the study `{study['name']}`"
     parts = [
         _front(facts),
         f"# {head}",
         f"A language model of the family `{facts.family}` with {config.non_embedding_parameters:,} parameters beside "
-        f"its embeddings, trained from nothing by `emergence`{known}.",
+        f"its embeddings, trained {made}.",
     ]
     if study is not None and study.get("description"):
         parts.append(str(study["description"]))
@@ -93,11 +94,19 @@ def _training(facts: CardFacts) -> dict[str, str]:
     }
 
 
+def _beginning(study: Mapping[str, Any]) -> str:
+    """Return what the weights of the study's models began with, as far as a card has to say it."""
+    vectors = (study.get("training") or {}).get("initialise_embeddings")
+    return "from nothing" if vectors is None else f"from random weights and the token vectors of `{vectors}`"
+
+
 def _data(study: Mapping[str, Any]) -> dict[str, str]:
-    """Return what the study trained on, and its seed."""
-    corpus = study.get("corpus")
-    sources = [Path(file).name for file in corpus["files"]] if corpus else []
-    sources += [f"the task `{task['name']}`" for task in study["tasks"] if task["name"] != "text"]
+    """Return what the study trained on, the mixture or everything that can be trained on, and its seed."""
+    corpus: Mapping[str, Any] = study.get("corpus") or {}
+    everything = [*(["corpus"] if corpus else []), *(task["name"] for task in study["tasks"])]
+    sources: list[str] = []
+    for name in study.get("mixture") or [name for name in everything if name not in TEXT_TASKS]:
+        sources += [Path(file).name for file in corpus["files"]] if name == "corpus" else [f"the task `{name}`"]
     return {"trained on": ", ".join(sources), "study": f"`{study['name']}`, seed {study['seed']}"}
 
 

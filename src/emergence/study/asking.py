@@ -16,21 +16,8 @@ from emergence.models.family import Network
 from emergence.study.folder import records_file
 from emergence.tasks.catalogue import make_task
 from emergence.tasks.task import Question, Task, TaskContext
-from emergence.text import Tokenizer, open_packed
 
-__all__ = ["Examiner", "study_context"]
-
-
-def study_context(job: dict[str, Any], tokenizer: Tokenizer) -> TaskContext:
-    """Return what tasks form their questions with, for models that the study trained."""
-    held_out = Path(job["folder"]) / "data" / "corpus-validation.bin"
-    return TaskContext(
-        tokenizer=tokenizer,
-        context=job["spec"]["config"]["context"],
-        seed=job["study_seed"],
-        validation_tokens=open_packed(held_out).tokens if held_out.exists() else None,
-        whole_documents=held_out.with_name("corpus-validation-rows.bin").exists(),
-    )
+__all__ = ["Examiner"]
 
 
 class Examiner:

@@ -9,7 +9,7 @@ import numpy as np
 
 from emergence.study.folder import StudyFolder
 from emergence.study.plan import Plan
-from emergence.tasks.task import TaskContext
+from emergence.study.texts import study_context
 from emergence.text import open_packed
 from emergence.training.rows import map_rows
 
@@ -48,12 +48,7 @@ def _packed(plan: Plan, data: Path, unknown: int) -> Iterator[tuple[str, int, in
 
 def _questions(plan: Plan, data: Path, unknown: int) -> Iterator[tuple[str, int, int]]:
     """Yield the questions of every task, with the same counts over prompts and right answers."""
-    context = TaskContext(
-        tokenizer=plan.texts.tokenizer,
-        context=plan.study.model.context,
-        seed=plan.study.seed,
-        validation_tokens=open_packed(data / "corpus-validation.bin").tokens if plan.texts.corpus is not None else None,
-    )
+    context = study_context(data, plan.texts.tokenizer, plan.study.model.context, plan.study.seed)
     for name, task in plan.tasks.items():
         for shots in plan.study.evaluation.shots:
             count = total = 0

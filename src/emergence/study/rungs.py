@@ -14,7 +14,7 @@ from emergence.models.vectors import Vectors, load_vectors, read_vectors
 from emergence.study.folder import kept_embeddings
 from emergence.study.machine import run_bytes
 from emergence.study.texts import Texts
-from emergence.tasks.catalogue import NAMED_ONLY
+from emergence.tasks.catalogue import DRAWN, NAMED_ONLY
 from emergence.tasks.task import GeneratedTask, Task
 from emergence.text import Tokenizer
 
@@ -95,15 +95,19 @@ def check_families(study: StudySettings) -> None:
             )
     for family in families:
         if not any(can_do(family, task.name) for task in study.tasks):
-            raise UserError(f"the family {family.name} can do no task of this study; add one, for example sampling")
-        if family.tasks is not None and "text" not in family.tasks and study.corpus is not None:
+            example = "text" if family.tasks is None else family.tasks[0]
+            raise UserError(f"the family {family.name} can do no task of this study; add one, for example {example}")
+        if not family.corpus and study.corpus is not None:
             raise UserError(
                 f"the family {family.name} cannot read a corpus; leave corpus out, or choose another family"
             )
 
 
 def can_do(family: Family, task: str) -> bool:
-    """Say whether a family can do a task: those it names, or by default all but those that have to be named."""
+    """Say whether a family can do a task: those it names, or by default all but those that have to be named; and
+    random answers only where its networks can be sampled from."""
+    if task in DRAWN and not family.sampled:
+        return False
     return task not in NAMED_ONLY if family.tasks is None else task in family.tasks
 
 

@@ -5,9 +5,13 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
 
 from emergence.core.errors import UserError
-from emergence.core.settings import StudySettings, TokenizerSettings
+from emergence.core.settings import TEXT_TASKS, StudySettings, TokenizerSettings
+from emergence.tasks.held_out import no_document_fits, whole_documents
 from emergence.tasks.task import GeneratedTask, Task, TaskContext
 from emergence.text import (
     Corpus,
@@ -17,12 +21,13 @@ from emergence.text import (
     distinct,
     folding_into,
     lines_of,
+    open_packed,
     read_corpus,
     split_corpus,
     summarise,
 )
 
-__all__ = ["Texts", "check_questions", "read_texts"]
+__all__ = ["Texts", "check_questions", "read_texts", "study_context"]
 
 LONGEST_TOKEN = 20  # characters; the mean over a text stays below
 
@@ -77,7 +82,22 @@ def read_texts(study: StudySettings, tasks: dict[str, Task]) -> Texts:
     for name, part in (("training", training), ("validation", validation)):
         if study.corpus.rows == "windows":
             _check_length(part, tokenizer, study.model.context, name)
+    if study.corpus.rows != "windows" and any(task in TEXT_TASKS for task in tasks):
+        _check_whole(validation, tokenizer, study.model.context)
     return Texts(tokenizer, tuple(training), tuple(validation), corpus, files)
+
+
+def study_context(data: Path, tokenizer: Tokenizer, context: int, seed: int) -> TaskContext:
+    """Return what tasks form their questions with, for models that a study trained on what is in its folder
+    ``data``."""
+    held_out = data / "corpus-validation.bin"
+    return TaskContext(
+        tokenizer=tokenizer,
+        context=context,
+        seed=seed,
+        validation_tokens=open_packed(held_out).tokens if held_out.exists() else None,
+        whole_documents=held_out.with_name("corpus-validation-rows.bin").exists(),
+    )
 
 
 def _check_length(documents: list[str], tokenizer: Tokenizer, context: int, name: str) -> None:
@@ -90,6 +110,15 @@ def _check_length(documents: list[str], tokenizer: Tokenizer, context: int, name
             f"the {name} part of the corpus holds {tokens} tokens, but a context of {context} needs {context + 1}; "
             f"add text or lower model.context"
         )
+
+
+def _check_whole(documents: list[str], tokenizer: Tokenizer, context: int) -> None:
+    """Raise UserError where tasks that ask for whole documents will find none; the shortest are looked at first."""
+    for document in sorted(documents, key=len):
+        (ids,) = tokenizer.encode_arrays([document])
+        if any(True for _ in whole_documents(np.append(ids, tokenizer.end_id), tokenizer.end_id, context)):
+            return
+    raise no_document_fits(context)
 
 
 def check_questions(study: StudySettings, tasks: dict[str, Task], texts: Texts) -> None:

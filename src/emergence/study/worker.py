@@ -33,8 +33,9 @@ def run_group(job: dict[str, Any], report: Report) -> None:
     """
     from emergence.models.checkpoint import find_checkpoints, load_network, write_config
     from emergence.models.family import FAMILIES
-    from emergence.study.asking import Examiner, study_context
+    from emergence.study.asking import Examiner
     from emergence.study.prepare import open_mixture
+    from emergence.study.texts import study_context
     from emergence.text import Tokenizer
     from emergence.training.loop import RunSpec, train
     from emergence.training.schedule import Schedule
@@ -45,7 +46,7 @@ def run_group(job: dict[str, Any], report: Report) -> None:
     schedule = Schedule(**{**values["schedule"], "checkpoints": tuple(values["schedule"]["checkpoints"])})
     spec = RunSpec(**{**values, "config": config, "seeds": tuple(values["seeds"]), "schedule": schedule})
     tokenizer = Tokenizer.load(folder / "data" / "tokenizer.json")
-    examiner = Examiner(job, study_context(job, tokenizer))
+    examiner = Examiner(job, study_context(folder / "data", tokenizer, config.context, job["study_seed"]))
     runs = [folder / "models" / name for name in job["runs"]]
     examiners = [examiner.of(name, replica) for name, replica in zip(job["runs"], job["replicas"], strict=True)]
     for run, own in zip(runs, examiners, strict=True):

@@ -8,7 +8,7 @@ from typing import Any
 from emergence.core.catalogue import Catalogue
 from emergence.tasks.task import Task
 
-__all__ = ["NAMED_ONLY", "TASKS", "make_task"]
+__all__ = ["DRAWN", "NAMED_ONLY", "TASKS", "make_task"]
 
 TASKS: Catalogue[Callable[[dict[str, Any]], Task]] = Catalogue("task")
 TASKS.add("addition", "emergence.tasks.addition:Addition", "sums of two numbers of a given number of digits")
@@ -35,6 +35,8 @@ TASKS.add(
 
 #: Tasks that ask for what most models do not have (a bottleneck): a family can do them only where it says so.
 NAMED_ONLY = frozenset({"reconstruction"})
+#: Tasks that ask for several answers, drawn at random.
+DRAWN = frozenset({"sampling"})
 
 
 def make_task(name: str, options: dict[str, Any]) -> Task:

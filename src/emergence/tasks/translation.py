@@ -106,12 +106,12 @@ class Translation(GeneratedTask):
     def questions(self, context: TaskContext, n: int, shots: int) -> list[Question]:
         """Return up to ``n`` test questions, one of each group of pairs with a side in common.
 
-        An answer may be as long as the longest target of them all, as far as the context reaches: how long its own
-        target is must not be given away.
+        An answer may be as long as the longest translation of the task, as far as the context reaches: how long its
+        own is must not be given away, and what else is asked must not matter.
         """
         _metrics()  # fails before anything is spent
         asked = super().questions(context, n, shots)
-        longest = max(q.answer_length for q in asked)
+        longest = 1 + max(map(len, context.tokenizer.encode_batch([chinese for _, chinese in self._pairs])))
         room = (context.context - len(q.prompt_ids) for q in asked)
         return [
             replace(q, answer_length=max(q.answer_length, min(longest, n))) for q, n in zip(asked, room, strict=True)
