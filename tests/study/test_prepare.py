@@ -14,10 +14,10 @@ from emergence.core.settings import StudySettings, validate_study
 from emergence.models.exported import write_exported
 from emergence.models.family import build_network, ladder
 from emergence.models.vectors import load_vectors, read_vectors
-from emergence.study.asking import study_context
 from emergence.study.folder import open_folder
 from emergence.study.plan import Plan, make_plan
 from emergence.study.prepare import open_mixture, prepare
+from emergence.study.texts import study_context
 from emergence.text import Tokenizer
 from emergence.training.data import CorpusSource, RowsSource
 

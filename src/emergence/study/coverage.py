@@ -9,7 +9,6 @@ import numpy as np
 
 from emergence.study.folder import StudyFolder
 from emergence.study.plan import Plan
-from emergence.study.texts import study_context
 from emergence.text import open_packed
 from emergence.training.rows import map_rows
 
@@ -17,14 +16,15 @@ __all__ = ["note_unknown"]
 
 
 def note_unknown(plan: Plan, folder: StudyFolder) -> None:
-    """Note how many tokens of the packed texts, examples and questions are unknown, and of how many.
+    """Note how many tokens of the packed texts and examples are unknown, and of how many.
 
-    Only the tokenizer kind ``char`` has an unknown token; byte-level ones can write everything.
+    Only the tokenizer kind ``char`` has an unknown token; byte-level ones can write everything. A question that the
+    tokenizer cannot write is refused where it is asked.
     """
     unknown = plan.texts.tokenizer.unknown_id
     if unknown is None:
         return
-    for what, count, total in (*_packed(plan, folder.data, unknown), *_questions(plan, folder.data, unknown)):
+    for what, count, total in _packed(plan, folder.data, unknown):
         if count:
             folder.note(
                 f"{what}: {count:,} of {total:,} tokens ({count / total:.2g} of all) stand for characters that the "
@@ -44,16 +44,3 @@ def _packed(plan: Plan, data: Path, unknown: int) -> Iterator[tuple[str, int, in
                 tokens = map_rows(data / f"{name}-{split}.bin").tokens
                 written = np.count_nonzero(tokens != plan.texts.tokenizer.end_id)
                 yield f"the {part} examples of {name}", int(np.count_nonzero(tokens == unknown)), int(written)
-
-
-def _questions(plan: Plan, data: Path, unknown: int) -> Iterator[tuple[str, int, int]]:
-    """Yield the questions of every task, with the same counts over prompts and right answers."""
-    context = study_context(data, plan.texts.tokenizer, plan.study.model.context, plan.study.seed)
-    for name, task in plan.tasks.items():
-        for shots in plan.study.evaluation.shots:
-            count = total = 0
-            for question in task.questions(context, plan.study.evaluation.examples, shots):
-                for ids in (question.prompt_ids, question.target_ids):
-                    count += ids.count(unknown)
-                    total += len(ids) - ids.count(plan.texts.tokenizer.end_id)
-            yield f"the questions of {name} ({shots} shots)", count, total
