@@ -132,8 +132,8 @@ def words() -> Model:
     config = size_for(6e3, TOKENIZER.vocabulary_size, 8)
     stack = Stack("vae", config, [0], learning_rate=0.01, weight_decay=0.0, clip=1.0, stacked=False)
     (batch,) = collate([Draw(rows[..., :-1], rows[..., 1:], mask, np.array([int(mask.sum())]))], stacked=False)
-    for step in range(500):
-        stack.step(batch, 1 - step / 500, step)
+    for step in range(1500):
+        stack.step(batch, 1 - step / 1500, step)
     return Model(stack.alone(0), TOKENIZER, Path(), 250, "R00", "vae", 0)
 
 

@@ -52,8 +52,7 @@ def test_rows_of_an_interrupted_preparation_are_not_read(tmp_path: Path, rows: s
         plan = prepared(settings(tmp_path, other), out)
     mixture = open_mixture(out / "data", plan.sources, CONTEXT, plan.batch_rows, 1)
     assert [type(source) for source in mixture._sources] == [kind]
-    job = {"folder": str(out), "spec": {"config": {"context": CONTEXT}}, "study_seed": 0}
-    context = study_context(job, Tokenizer.load(out / "data"))
+    context = study_context(out / "data", Tokenizer.load(out / "data"), CONTEXT, 0)
     assert context.whole_documents == (rows == "lines")
 
 

@@ -118,7 +118,7 @@ def test_it_leaves_what_a_study_leaves(finished: Path) -> None:
 def test_scores_have_their_place_on_the_axes_that_are_known(finished: Path) -> None:
     scores = pl.read_parquet(finished / "scores.parquet")
     assert dict(scores.select("model", "params").unique().rows()) == SIZES
-    assert set(scores["family"]) == {"llama"}
+    assert set(scores["family"]) == {"ladder"}
     places = set(scores.select("model", "step", "tokens", "flops", "loss").unique().rows())
     assert places == {
         *(("tiny", step, None, None, 2.5 if step == 4 else None) for step in (1, 2, 4)),
@@ -290,5 +290,7 @@ def test_models_of_two_architectures_are_two_ladders(tmp_path: Path) -> None:
     for name, kind in (("one", "llama"), ("two", "bert")):
         (tmp_path / name).mkdir()
         (tmp_path / name / "config.json").write_text(json.dumps({"model_type": kind}))
-    plan = read("here", huggingface=[str(tmp_path / "one"), str(tmp_path / "two"), "lab/other"])
-    assert {run.rung: run.family for run in plan.runs} == {"one": "llama", "two": "bert", "other": "ladder"}
+    plan = read("here", huggingface=[str(tmp_path / "one"), str(tmp_path / "two")])
+    assert {run.rung: run.family for run in plan.runs} == {"one": "llama", "two": "bert"}
+    mixed = read("here", huggingface=[str(tmp_path / "one"), "lab/other"])
+    assert {run.family for run in mixed.runs} == {"ladder"}

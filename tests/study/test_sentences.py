@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import itertools
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +12,11 @@ import pytest
 
 import emergence as em
 from emergence.core.errors import UserError
-from emergence.core.settings import StudySettings, TokenizerSettings, validate_study
+from emergence.core.settings import StudySettings, validate_study
 from emergence.core.yaml import parse_yaml
-from emergence.study.folder import StudyFolder
 from emergence.study.load import built_in_studies
 from emergence.study.plan import make_plan
-from emergence.study.prepare import prepare
-from emergence.text import build_tokenizer, open_packed
+from emergence.text import open_packed
 from emergence.training.rows import map_rows
 from tests.tiny import emergence
 
@@ -119,20 +116,6 @@ def test_what_does_not_fit_is_refused(tmp_path: Path, family: Any, tasks: list[s
     model = {"family": family, "ladder": {"counts": [4e3]}, "context": 16}
     with pytest.raises(UserError, match=said):
         make_plan(settings(tmp_path, model=model, tasks=[{"name": name} for name in tasks]))
-
-
-def test_unknown_tokens_are_counted_in_the_questions_that_are_asked(tmp_path: Path) -> None:
-    """Whole lines, of which each has one letter that this tokenizer does not know."""
-    plan = make_plan(settings(tmp_path, tasks=[{"name": "text"}], evaluation={"examples": 64}))
-    poor = build_tokenizer(TokenizerSettings(kind="char"), [], "redbluegnakp ")
-    known = set("redbluegnakp ")
-    plan = replace(plan, texts=replace(plan.texts, tokenizer=poor))
-    folder = StudyFolder(tmp_path / "run", {"files": {}, "events": []})
-    prepare(plan, folder)
-    (note,) = [note for note in folder.manifest["events"] if note.startswith("the questions of text (0 shots)")]
-    lines = plan.texts.validation
-    unknown = sum(letter not in known for line in lines for letter in line)
-    assert note.startswith(f"the questions of text (0 shots): {unknown} of {sum(map(len, lines))} tokens")
 
 
 @pytest.mark.parametrize("task", ["text", "sampling", "reconstruction"])

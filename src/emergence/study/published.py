@@ -105,13 +105,13 @@ def plan_published(study: StudySettings, tasks: dict[str, Task]) -> PublishedPla
     models = study.model.huggingface
     for model in models:
         _check(model, allow_pickle=study.model.allow_pickle)
-    rungs = _rungs(models)
+    rungs, families = _rungs(models), _families(models)
     members: dict[tuple[str, int], list[PublishedModel]] = {}
     for model in models:
         known = read_name(model.name).seed or 0
         seed = known if model.seed is None else model.seed
         members.setdefault((rungs[model], seed), []).append(model)
-    runs = tuple(_run(rung, seed, own) for (rung, seed), own in members.items())
+    runs = tuple(_run(rung, seed, own, families) for (rung, seed), own in members.items())
     for run in runs:
         if run.parameters is not None and WEIGHT_BYTES * run.parameters > machine_bytes():
             raise UserError(
@@ -166,9 +166,9 @@ def _parts(name: str) -> tuple[str, ...]:
     return (*parts[:-1], _SEED.sub("", parts[-1]) or parts[-1])
 
 
-def _run(rung: str, seed: int, models: list[PublishedModel]) -> PublishedRun:
+def _run(rung: str, seed: int, models: list[PublishedModel], ladders: dict[PublishedModel, str]) -> PublishedRun:
     """Put the checkpoints of one model in order; raise UserError where two have the same step, or one has none."""
-    families = {_family(model) for model in models}
+    families = {ladders[model] for model in models}
     if len(families) > 1:
         raise UserError(f"the models of rung {rung} belong to the families {', '.join(sorted(families))}; give one")
     steps: dict[int, PublishedCheckpoint] = {}
@@ -187,12 +187,16 @@ def _run(rung: str, seed: int, models: list[PublishedModel]) -> PublishedRun:
     return PublishedRun(f"{rung}-s{seed}", rung, seed, families.pop(), checkpoints, parameters, memory)
 
 
-def _family(model: PublishedModel) -> str:
-    """Return the ladder a model belongs to: as the study says, else its name, else what its folder holds."""
-    named = read_name(model.name).family
-    if model.family is not None or named != UNNAMED_FAMILY:
-        return model.family or named
-    return architecture(Path(model.name)) or named
+def _families(models: Iterable[PublishedModel]) -> dict[PublishedModel, str]:
+    """Return the ladder of every model: as the study says, else its name.
+
+    Those whose names say nothing are one ladder, unless all of them are folders: then every architecture is one.
+    """
+    found = {model: model.family or read_name(model.name).family for model in models}
+    unnamed = [model for model, family in found.items() if family == UNNAMED_FAMILY]
+    kinds = {model: architecture(Path(model.name)) for model in unnamed}
+    known = {model: kind for model, kind in kinds.items() if kind is not None}
+    return found | known if len(known) == len(unnamed) else found
 
 
 def _checkpoint(model: PublishedModel, *, alone: bool) -> PublishedCheckpoint:
