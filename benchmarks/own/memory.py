@@ -39,7 +39,11 @@ def main() -> None:
 
     question = json.loads(sys.argv[1])
     with tempfile.TemporaryDirectory() as folder:
-        em.run(em.Study(**study(question)), out=Path(folder) / "run")
+        settings = study(question)
+        if settings["tasks"][0]["name"] == "text":
+            (Path(folder) / "text.txt").write_text("the quick brown fox jumps over the lazy dog\n" * 2000)
+            settings["corpus"] = {"files": [str(Path(folder) / "text.txt")]}
+        em.run(em.Study(**settings), out=Path(folder) / "run")
         history = pl.read_parquet(next(Path(folder).glob("run/models/*/history.parquet")))
     peaks = {
         "worker": resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss,
