@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from emergence.training.schedule import BASE_WIDTH, Schedule, checkpoint_steps, width_scale
 
 
 @given(steps=st.integers(1, 5000), warmup=st.floats(0, 0.5), decay=st.floats(0, 0.5))
+@example(steps=3, warmup=0.5, decay=0.5)  # rounded, the two phases meet in one step
 def test_the_rate_rises_stays_and_falls(steps: int, warmup: float, decay: float) -> None:
     schedule = Schedule(steps=steps, warmup=warmup, decay=decay, checkpoints=(steps,))
     factors = [schedule.factor(step, steps) for step in range(steps)]

@@ -51,7 +51,7 @@ class Schedule:
     def factor(self, step: int, end: int | None) -> float:
         """Return the factor on the learning rate at ``step``, counted from 0, of a run of ``end`` steps; None: the
         trunk."""
-        if (warmups := self.warmups(step)) < 1:
+        if (warmups := self.warmups(step)) <= 1:
             return warmups
         if end is not None and step >= self.fork(end):
             return 1 - math.sqrt((step - self.fork(end) + 1) / (end - self.fork(end) + 1))
