@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from emergence.core.errors import UserError
 from emergence.models.family import Family, Vary
-from emergence.models.gpt import TOLERANCE, even_feed_forward, head_width_for, shapes
+from emergence.models.gpt import even_feed_forward, head_width_for, least_distorted, shapes
 
 __all__ = ["BERT", "CHOSEN", "BertConfig", "size_for"]
 
@@ -92,29 +90,21 @@ def size_for(parameters: float, vocabulary: int, context: int, vary: Vary = "bot
     Widths, depths and heads are those of `gpt`; the feed-forward width, ideally four times the width, takes up the
     slack. Raises UserError where no configuration comes within 5 %.
     """
-    best: tuple[float, BertConfig] | None = None
+    candidates = []
     for width, depth in shapes(parameters, vary):
         rest = depth * (4 * width * width + 9 * width) + width * width + 5 * width
         unit = depth * (2 * width + 1)
-        config = BertConfig(
-            vocabulary=vocabulary,
-            context=context,
-            width=width,
-            depth=depth,
-            heads=width // head_width_for(width),
-            feed_forward=even_feed_forward((parameters - rest) / unit, unit / parameters),
+        candidates.append(
+            BertConfig(
+                vocabulary=vocabulary,
+                context=context,
+                width=width,
+                depth=depth,
+                heads=width // head_width_for(width),
+                feed_forward=even_feed_forward((parameters - rest) / unit, unit / parameters),
+            )
         )
-        if abs(config.non_embedding_parameters / parameters - 1) > TOLERANCE:
-            continue
-        distortion = abs(math.log(config.feed_forward / (4 * width)))
-        if best is None or distortion < best[0]:
-            best = (distortion, config)
-    if best is None:
-        raise UserError(
-            f"no bert with vary: {vary} has {parameters:g} non-embedding parameters within {TOLERANCE:.0%}; "
-            "ask for 3,000 or more, or use vary: both"
-        )
-    return best[1]
+    return least_distorted("bert", candidates, parameters, vary, ideal=4, least="3,000")
 
 
 def _from_dict(values: dict[str, Any]) -> BertConfig:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from emergence.core.errors import UserError
 from emergence.models.family import Family, Vary
@@ -100,29 +101,56 @@ def size_for(parameters: float, vocabulary: int, context: int, vary: Vary = "bot
     feed-forward width, ideally 8/3 of the width, takes up the slack. Raises UserError where no configuration comes
     within 5 %.
     """
-    best: tuple[float, GPTConfig] | None = None
+    candidates = []
     for width, depth in shapes(parameters, vary):
         attention = depth * (4 * width * width + 2 * width) + width
         feed_forward = even_feed_forward((parameters - attention) / (3 * width * depth), 3 * width * depth / parameters)
-        config = GPTConfig(
-            vocabulary=vocabulary,
-            context=context,
-            width=width,
-            depth=depth,
-            heads=width // head_width_for(width),
-            feed_forward=feed_forward,
+        candidates.append(
+            GPTConfig(
+                vocabulary=vocabulary,
+                context=context,
+                width=width,
+                depth=depth,
+                heads=width // head_width_for(width),
+                feed_forward=feed_forward,
+            )
         )
-        if abs(config.non_embedding_parameters / parameters - 1) > TOLERANCE:
-            continue
-        distortion = abs(math.log(feed_forward / (8 / 3 * width)))
-        if best is None or distortion < best[0]:
-            best = (distortion, config)
-    if best is None:
+    return least_distorted("gpt", candidates, parameters, vary, ideal=8 / 3, least="3,000")
+
+
+class Feeding(Protocol):
+    """A configuration whose feed-forward width takes up what is missing to a size."""
+
+    @property
+    def width(self) -> int:
+        """Width of the model."""
+
+    @property
+    def feed_forward(self) -> int:
+        """Width inside the feed-forward part."""
+
+    @property
+    def non_embedding_parameters(self) -> int:
+        """Parameters without embeddings."""
+
+
+Shape = TypeVar("Shape", bound=Feeding)
+
+
+def least_distorted(
+    family: str, candidates: Iterable[Shape], parameters: float, vary: Vary, *, ideal: float, least: str
+) -> Shape:
+    """Return the candidate within 5 % of ``parameters`` whose feed-forward part is nearest to ``ideal`` widths.
+
+    Raises UserError where there is none; ``least`` is the size from which there is one.
+    """
+    fitting = [shape for shape in candidates if abs(shape.non_embedding_parameters / parameters - 1) <= TOLERANCE]
+    if not fitting:
         raise UserError(
-            f"no gpt with vary: {vary} has {parameters:g} non-embedding parameters within {TOLERANCE:.0%}; "
-            "ask for 3,000 or more, or use vary: both"
+            f"no {family} with vary: {vary} has {parameters:g} non-embedding parameters within {TOLERANCE:.0%}; "
+            f"ask for {least} or more, or use vary: both"
         )
-    return best[1]
+    return min(fitting, key=lambda shape: abs(math.log(shape.feed_forward / (ideal * shape.width))))
 
 
 def even_feed_forward(feed_forward: float, share: float) -> int:

@@ -6,9 +6,8 @@ import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from emergence.core.errors import UserError
 from emergence.models.family import Family, Vary
-from emergence.models.gpt import TOLERANCE, depth_for, even_feed_forward, head_width_for
+from emergence.models.gpt import TOLERANCE, depth_for, even_feed_forward, head_width_for, least_distorted
 
 __all__ = ["CORRUPTED", "SEQ2SEQ", "SPAN", "Seq2SeqConfig", "hidden_of", "size_for", "spans_of"]
 
@@ -134,29 +133,21 @@ def size_for(parameters: float, vocabulary: int, context: int, vary: Vary = "bot
     blocks a side; ``"depth"``: width 64); the feed-forward width, ideally four times the width, takes up the slack.
     Raises UserError where no configuration comes within 5 %.
     """
-    best: tuple[float, Seq2SeqConfig] | None = None
+    candidates = []
     for width, depth in _shapes(parameters, vary):
         rest = depth * (12 * width * width + 24 * width) + 4 * width
         unit = depth * (4 * width + 2)
-        config = Seq2SeqConfig(
-            vocabulary=vocabulary,
-            context=context,
-            width=width,
-            depth=depth,
-            heads=width // head_width_for(width),
-            feed_forward=even_feed_forward((parameters - rest) / unit, unit / parameters),
+        candidates.append(
+            Seq2SeqConfig(
+                vocabulary=vocabulary,
+                context=context,
+                width=width,
+                depth=depth,
+                heads=width // head_width_for(width),
+                feed_forward=even_feed_forward((parameters - rest) / unit, unit / parameters),
+            )
         )
-        if abs(config.non_embedding_parameters / parameters - 1) > TOLERANCE:
-            continue
-        distortion = abs(math.log(config.feed_forward / (4 * width)))
-        if best is None or distortion < best[0]:
-            best = (distortion, config)
-    if best is None:
-        raise UserError(
-            f"no seq2seq with vary: {vary} has {parameters:g} non-embedding parameters within {TOLERANCE:.0%}; "
-            "ask for 3,000 or more, or use vary: both"
-        )
-    return best[1]
+    return least_distorted("seq2seq", candidates, parameters, vary, ideal=4, least="3,000")
 
 
 def _shapes(parameters: float, vary: Vary) -> list[tuple[int, int]]:

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import asdict, dataclass
 from typing import Any
 
-from emergence.core.errors import UserError
 from emergence.models.family import Family, Vary
-from emergence.models.gpt import TOLERANCE, GPTConfig, even_feed_forward, head_width_for, shapes
+from emergence.models.gpt import GPTConfig, even_feed_forward, head_width_for, least_distorted, shapes
 
 __all__ = ["VAE", "VAEConfig", "size_for"]
 
@@ -93,29 +91,21 @@ def size_for(parameters: float, vocabulary: int, context: int, vary: Vary = "bot
     Widths, depths and heads are those of a `gpt` of half the size; the feed-forward width, ideally 8/3 of the width,
     takes up the slack. Raises UserError where no configuration comes within 5 %.
     """
-    best: tuple[float, VAEConfig] | None = None
+    candidates = []
     for width, depth in shapes(parameters / 2, vary):
         rest = 2 * (depth * (4 * width * width + 2 * width) + width) + 3 * width * LATENT + 2 * LATENT
         unit = 6 * width * depth
-        config = VAEConfig(
-            vocabulary=vocabulary,
-            context=context,
-            width=width,
-            depth=depth,
-            heads=width // head_width_for(width),
-            feed_forward=even_feed_forward((parameters - rest) / unit, unit / parameters),
+        candidates.append(
+            VAEConfig(
+                vocabulary=vocabulary,
+                context=context,
+                width=width,
+                depth=depth,
+                heads=width // head_width_for(width),
+                feed_forward=even_feed_forward((parameters - rest) / unit, unit / parameters),
+            )
         )
-        if abs(config.non_embedding_parameters / parameters - 1) > TOLERANCE:
-            continue
-        distortion = abs(math.log(config.feed_forward / (8 / 3 * width)))
-        if best is None or distortion < best[0]:
-            best = (distortion, config)
-    if best is None:
-        raise UserError(
-            f"no vae with vary: {vary} has {parameters:g} non-embedding parameters within {TOLERANCE:.0%}; "
-            "ask for 4,000 or more, or use vary: both"
-        )
-    return best[1]
+    return least_distorted("vae", candidates, parameters, vary, ideal=8 / 3, least="4,000")
 
 
 def _from_dict(values: dict[str, Any]) -> VAEConfig:
