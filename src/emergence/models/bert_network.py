@@ -92,17 +92,27 @@ class BertNetwork(nn.Module):
 
         Where rows hold several texts, ``part`` [B, T] says of which each position is: it does not see later ones.
         """
-        hidden = None
-        if part is not None:
-            later = part[:, None, None, :] > part[:, None, :, None]
-            hidden = self.embedding.weight.new_zeros(later.shape).masked_fill_(later, -torch.inf)
-        x = self.norm(self.embedding(ids) + self.position_embedding.weight[: ids.shape[1]])
-        for block in self.blocks:
-            x = block(x, hidden)
+        x = self._read(ids, part)
         if select is not None:
             x = pick(x, select)
         x = self.transform_norm(F.gelu(self.transform(x)))
         return linear(x, self.embedding.weight, self.bias)
+
+    def hidden(self, ids_BT: torch.Tensor, lengths_B: torch.Tensor) -> torch.Tensor:
+        """Return the last block's output [B, T, D]; the first ``lengths_B`` positions of a row do not see the rest."""
+        beyond = torch.arange(ids_BT.shape[1], device=ids_BT.device) >= lengths_B[:, None]
+        return self._read(ids_BT, beyond.long() if bool(beyond.any()) else None)
+
+    def _read(self, ids: torch.Tensor, part: torch.Tensor | None) -> torch.Tensor:
+        """Return the last block's output."""
+        hidden = None
+        if part is not None:
+            later = part[:, None, None, :] > part[:, None, :, None]
+            hidden = self.embedding.weight.new_zeros(later.shape).masked_fill_(later, -torch.inf)
+        x: torch.Tensor = self.norm(self.embedding(ids) + self.position_embedding.weight[: ids.shape[1]])
+        for block in self.blocks:
+            x = block(x, hidden)
+        return x
 
     @property
     def mask_id(self) -> int:

@@ -96,16 +96,26 @@ class GPT2Network(nn.Module):
 
         ``select`` [M] names flat positions b T + t; then only their logits are computed, [M, V].
         """
+        x = self._read(ids, cache)
+        if select is not None:
+            x = pick(x, select)
+        return linear(self.norm(x), self.embedding.weight)
+
+    def hidden(self, ids_BT: torch.Tensor, lengths_B: torch.Tensor) -> torch.Tensor:
+        """Return what the output head would read, [B, T, D]; no position sees the padding behind its row."""
+        read: torch.Tensor = self.norm(self._read(ids_BT, None))
+        return read
+
+    def _read(self, ids: torch.Tensor, cache: KeyValueCache | None) -> torch.Tensor:
+        """Return the residual stream after the last block."""
         T = ids.shape[1]
         positions = self.position_embedding.weight[cache.positions(T) if cache is not None else slice(T)]
-        x = self.embedding(ids) + positions
+        x: torch.Tensor = self.embedding(ids) + positions
         for block in self.blocks:
             x = block(x, self.future[:T, :T], cache)
         if cache is not None:
             cache.advance(T)
-        if select is not None:
-            x = pick(x, select)
-        return linear(self.norm(x), self.embedding.weight)
+        return x
 
     @property
     def device(self) -> torch.device:

@@ -82,6 +82,10 @@ class Normed(nn.Module):
             return tuple(product(normed) for product in products)
         return tuple(linear(normed, product.weight * scale) for product in products)
 
+    def scaled(self, x: torch.Tensor) -> torch.Tensor:
+        """Return norm(x) itself, of one replica."""
+        return rms_normalise(x, self.epsilon) * self.weight
+
 
 class Attention(nn.Module):
     """Causal multi-head self-attention; queries, keys and values come from one product."""
@@ -180,20 +184,29 @@ class GPTNetwork(nn.Module):
         ``select`` [M] names flat positions b T + t; then only their logits are computed, [M, V]. Stacked, ids are
         [S, B, T], ``select`` is [S, M] and the logits are [S, B, T, V] or [S, M, V].
         """
-        T = ids.shape[-1]
-        turn = self.turn[cache.positions(T) if cache is not None else slice(T)]
-        turn = turn.unsqueeze(1) if turn.dim() == 3 else turn
-        future = self.future[:T, :T]
-        x = self.embedding(ids)
-        for block in self.blocks:
-            x = block(x, turn, future, cache)
-        if cache is not None:
-            cache.advance(T)
+        x = self._read(ids, cache)
         if select is not None:
             x = pick(x, select)
         (logits,) = self.norm(x, self.head)
         out: torch.Tensor = logits
         return out
+
+    def hidden(self, ids_BT: torch.Tensor, lengths_B: torch.Tensor) -> torch.Tensor:
+        """Return what the output head would read, [B, T, D]; no position sees the padding behind its row."""
+        return self.norm.scaled(self._read(ids_BT, None))
+
+    def _read(self, ids: torch.Tensor, cache: KeyValueCache | None) -> torch.Tensor:
+        """Return the residual stream after the last block."""
+        T = ids.shape[-1]
+        turn = self.turn[cache.positions(T) if cache is not None else slice(T)]
+        turn = turn.unsqueeze(1) if turn.dim() == 3 else turn
+        future = self.future[:T, :T]
+        x: torch.Tensor = self.embedding(ids)
+        for block in self.blocks:
+            x = block(x, turn, future, cache)
+        if cache is not None:
+            cache.advance(T)
+        return x
 
     @property
     def device(self) -> torch.device:

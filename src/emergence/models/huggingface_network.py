@@ -127,6 +127,16 @@ class HuggingFaceNetwork:
             return self._forward(ids_BT, select, use_cache=False)
         return self._attending(ids_BT, cache, select)
 
+    def hidden(self, ids_BT: torch.Tensor, lengths_B: torch.Tensor) -> torch.Tensor:
+        """Return what the output head would read, [B, T, D]; no position sees the padding behind its row."""
+        read: torch.Tensor = self._network.base_model(input_ids=ids_BT, use_cache=False, return_dict=True)[0]
+        return read
+
+    @property
+    def module(self) -> Any:
+        """The network of transformers."""
+        return self._network
+
     def new_cache(self, batch: int, length: int, *, prefix: Any = None, tree: Tree | None = None) -> Any:
         """Return an empty cache for ``batch`` rows of at most ``length`` tokens after the shared prefix."""
         if not self.maskable:

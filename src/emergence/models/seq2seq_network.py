@@ -206,6 +206,16 @@ class Seq2SeqNetwork(nn.Module):
 
     def encode(self, ids_BS: torch.Tensor, lengths_B: torch.Tensor) -> Memory:
         """Read prompts, of which the first ``lengths_B`` tokens count."""
+        encoded, hidden = self._read(ids_BS, lengths_B)
+        blocks = [block for block in self.decoder if isinstance(block, DecoderBlock)]
+        return Memory(tuple(block.reading.remember(encoded) for block in blocks), hidden)
+
+    def hidden(self, ids_BT: torch.Tensor, lengths_B: torch.Tensor) -> torch.Tensor:
+        """Return what the encoder makes of texts, [B, T, D], of which the first ``lengths_B`` tokens count."""
+        return self._read(ids_BT, lengths_B)[0]
+
+    def _read(self, ids_BS: torch.Tensor, lengths_B: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Return what the encoder makes of prompts, and minus infinity where there is only padding."""
         S = ids_BS.shape[1]
         hidden = None
         if bool((lengths_B < S).any()):
@@ -214,9 +224,7 @@ class Seq2SeqNetwork(nn.Module):
         x = self.embedding(ids_BS) * math.sqrt(self.config.width) + self.position[:S]
         for block in self.encoder:
             x = block(x, hidden)
-        encoded = self.encoder_norm(x)
-        blocks = [block for block in self.decoder if isinstance(block, DecoderBlock)]
-        return Memory(tuple(block.reading.remember(encoded) for block in blocks), hidden)
+        return self.encoder_norm(x), hidden
 
     def decode(self, ids_BT: torch.Tensor, memory: Memory, cache: KeyValueCache | None = None) -> torch.Tensor:
         """Return the logits [B, T, V] of what follows each token of targets that begin with `start_id`; with a cache

@@ -87,13 +87,22 @@ class VAENetwork(nn.Module):
         A sentence is what the decoder is to write: its tokens without the one that stands before all of them, and with
         the end. ``visible`` says which tokens belong to it, at least one of every row.
         """
+        share_BT1 = (visible_BT / visible_BT.sum(dim=1, keepdim=True)).unsqueeze(-1)
+        mean, log_variance = self.posterior((self._read(ids_BT, visible_BT) * share_BT1).sum(dim=1)).chunk(2, dim=-1)
+        return mean, log_variance
+
+    def hidden(self, ids_BT: torch.Tensor, lengths_B: torch.Tensor) -> torch.Tensor:
+        """Return what the encoder makes of texts, [B, T, D], of which the first ``lengths_B`` tokens count."""
+        return self._read(ids_BT, torch.arange(ids_BT.shape[1], device=ids_BT.device) < lengths_B[:, None])
+
+    def _read(self, ids_BT: torch.Tensor, visible_BT: torch.Tensor) -> torch.Tensor:
+        """Return the encoder's output at every position."""
         x, everything = self.embedding(ids_BT), BothWays(visible_BT)
         turn = self.turn[: ids_BT.shape[1]]
         for block in self.encoder:
             x = block(x, turn, self.future, everything)
-        share_BT1 = (visible_BT / visible_BT.sum(dim=1, keepdim=True)).unsqueeze(-1)
-        mean, log_variance = self.posterior((self.encoder_norm(x) * share_BT1).sum(dim=1)).chunk(2, dim=-1)
-        return mean, log_variance
+        read: torch.Tensor = self.encoder_norm(x)
+        return read
 
     def forward(
         self,

@@ -13,6 +13,11 @@ __all__ = ["DRAWN", "NAMED_ONLY", "TASKS", "make_task"]
 TASKS: Catalogue[Callable[[dict[str, Any]], Task]] = Catalogue("task")
 TASKS.add("addition", "emergence.tasks.addition:Addition", "sums of two numbers of a given number of digits")
 TASKS.add("analogy", "emergence.tasks.analogy:Analogy", "a is to b as c is to what? of words with stems and endings")
+TASKS.add(
+    "classification",
+    "emergence.tasks.classification:Classification",
+    "the class of a text or of a pair of texts, from labelled files",
+)
 TASKS.add("copy", "emergence.tasks.copying:Copy", "repeat a random string")
 TASKS.add("modular_addition", "emergence.tasks.modular:ModularAddition", "sums of two numbers modulo a prime")
 TASKS.add(
@@ -23,6 +28,7 @@ TASKS.add(
 )
 TASKS.add("sampling", "emergence.tasks.sampling:Sampling", "write by itself: how varied the samples are, distinct-n")
 TASKS.add("sentiment", "emergence.tasks.sentiment:Sentiment", "praise or blame, with negations and intensifiers")
+TASKS.add("regression", "emergence.tasks.classification:Regression", "a number for a text, from labelled files")
 TASKS.add("reversal", "emergence.tasks.reversal:Reversal", "write a random string backwards")
 TASKS.add("reachability", "emergence.tasks.graphs:Reachability", "say whether a graph has a way between two nodes")
 TASKS.add("shortest_path", "emergence.tasks.graphs:ShortestPath", "say how many edges the shortest way in a graph has")

@@ -187,7 +187,7 @@ class GeneratedTask(ABC):
     floor = 0.0
     alphabet: str
     options: TaskOptions
-    data = ""  # hash of what it read from a file
+    fingerprint = ""  # hash of what it read from files
     ends = True  # False where every answer has the same length, so that the end needs no token
 
     @abstractmethod
