@@ -18,6 +18,7 @@ from emergence.models.adapters import Adapter
 from emergence.models.family import FAMILIES, build_network
 from emergence.models.huggingface_masked import HuggingFaceMasked
 from emergence.models.huggingface_network import HuggingFaceConfig, HuggingFaceNetwork
+from emergence.models.huggingface_pairs import HuggingFacePairs
 from tests.tiny_huggingface import build
 
 VOCABULARY, CONTEXT = 40, 24
@@ -60,6 +61,9 @@ def tiny_bert(vocabulary: int = VOCABULARY) -> Any:
         module = transformers.BertForMaskedLM(
             transformers.BertConfig(vocab_size=vocabulary, max_position_embeddings=64, **shape)
         )
+        for parameter in module.parameters():
+            if parameter.dim() == 2:
+                parameter.data.mul_(4.0)  # else every position says nearly the same
     return module.eval()
 
 
@@ -68,10 +72,31 @@ def masked(vocabulary: int = VOCABULARY) -> HuggingFaceMasked:
     return HuggingFaceMasked(tiny_bert(vocabulary), HuggingFaceConfig("bert", vocabulary, 64, 0, 0), vocabulary - 1)
 
 
+def pairs() -> HuggingFacePairs:
+    """Return an encoder-decoder of transformers."""
+    import transformers
+
+    shape = {"d_model": 32, "d_kv": 8, "d_ff": 64, "num_layers": 2, "num_heads": 4, "decoder_start_token_id": 0}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        module = transformers.T5ForConditionalGeneration(transformers.T5Config(vocab_size=VOCABULARY, **shape))
+    shape_ = HuggingFaceConfig("t5", VOCABULARY, 64, 0, 0)
+
+    class Around:
+        begin_id = 1
+
+        def around(self) -> tuple[list[int], list[int]]:
+            return [], [1]
+
+    return HuggingFacePairs(module.eval(), shape_, Around())
+
+
 def network_of(name: str) -> Any:
     """Return one of ours, or one of transformers by the name ``hf-...``."""
     if name == "hf-bert":
         return masked()
+    if name == "hf-t5":
+        return pairs()
     return causal(name.removeprefix("hf-")) if name.startswith("hf-") else own_network(name)
 
 

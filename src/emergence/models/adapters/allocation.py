@@ -106,7 +106,7 @@ class Allocation:
         flat = torch.cat([score.flatten() for score in scores])
         kept = torch.zeros_like(flat, dtype=torch.bool)
         kept[flat.argsort(descending=True, stable=True)[:count]] = True
-        parts = kept.split([score.numel() for score in scores])
+        parts = torch.split(kept, [score.numel() for score in scores])
         return [part.view_as(score) for part, score in zip(parts, scores, strict=True)]
 
     def _take(self, kept: list[torch.Tensor]) -> None:

@@ -18,6 +18,7 @@ from emergence.core.adapter_settings import (
 from emergence.core.errors import UserError
 from emergence.models.adapters.bottleneck import Bottlenecks
 from emergence.models.adapters.prefix import Prefixes
+from emergence.models.adapters.prefix_interface import InterfacePrefixes
 from emergence.models.adapters.weights import Shape, Weights
 from emergence.models.trunk import module_of
 
@@ -156,6 +157,8 @@ def attach(
         if isinstance(settings, BottleneckSettings):
             return Bottlenecks(network, settings, generator)
         assert isinstance(settings, PrefixSettings)
+        if network is not module_of(network) and getattr(network, "attention_shape", None) is None:
+            return InterfacePrefixes(network, settings, generator)
         return Prefixes(network, settings, generator)
 
     return Adapter(network, settings, make)

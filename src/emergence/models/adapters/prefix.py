@@ -49,7 +49,8 @@ class Prefix(nn.Module):
         """Return what T tokens mix from the prefix, those before them and themselves: [B, H, T, K]."""
         T, P = q_BHTK.shape[2], self.keys_values.shape[3]
         hidden = q_BHTK.new_full((T, P + T), -torch.inf).triu(P + 1)
-        return attend(q_BHTK, *self._before(block, q_BHTK, k_BGTK, v_BGTK), hidden)
+        keys, values = self._all(block, q_BHTK, k_BGTK, v_BGTK)
+        return attend(q_BHTK, keys, values, hidden)
 
     def both_ways(
         self, block: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor, hidden: torch.Tensor | None
@@ -57,16 +58,22 @@ class Prefix(nn.Module):
         """Return what tokens mix from the prefix and from all of their rows that are not ``hidden``: [B, H, T, K]."""
         if hidden is not None:
             hidden = F.pad(hidden, (self.keys_values.shape[3], 0))
-        return attend(q, *self._before(block, q, k, v), hidden)
+        keys, values = self._all(block, q, k, v)
+        return attend(q, keys, values, hidden)
 
-    def _before(self, block: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> list[torch.Tensor]:
-        """Return keys and values [B, H, P + T, K] of the prefix and of the rows."""
-        own = [
-            torch.cat((held.expand(len(new), -1, -1, -1), new), dim=2)
-            for held, new in zip(self.keys_values[block], (k, v), strict=True)
-        ]
+    def before(self, block: int, k: torch.Tensor, v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return keys and values [B, G, P + T, K] of the prefix and of rows [B, G, T, K]."""
+        held_k, held_v = self.keys_values[block].unsqueeze(1)
+        B = (len(k), -1, -1, -1)
+        return torch.cat((held_k.expand(B), k), dim=2), torch.cat((held_v.expand(B), v), dim=2)
+
+    def _all(self, block: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        """Return them for every head of the queries."""
         more = q.shape[1] // k.shape[1]
-        return own if more == 1 else [x.repeat_interleave(more, dim=1) for x in own]
+        keys, values = self.before(block, k, v)
+        if more > 1:
+            keys, values = keys.repeat_interleave(more, dim=1), values.repeat_interleave(more, dim=1)
+        return keys, values
 
     def cache(self) -> KeyValueCache:
         """Return what rows that are read token by token continue."""
@@ -76,7 +83,7 @@ class Prefix(nn.Module):
 def slots(network: Any) -> dict[str, tuple[int, int, int]]:
     """Return the attributes of a network that take a prefix, with blocks, heads and head width of each.
 
-    Raises UserError for a network without attention, and for one of transformers whose attention is not ours.
+    Raises UserError for a network without attention.
     """
     config = network.config
     shape = getattr(network, "attention_shape", None)
@@ -90,7 +97,7 @@ def slots(network: Any) -> dict[str, tuple[int, int, int]]:
         return {"prefix": (config.depth, config.heads, config.head_width)}
     raise UserError(
         "this model has no attention that a prefix could be put before; models of the families gpt, gpt2, bert, "
-        "seq2seq, vae, and causal ones in Hugging Face's layout that attend to all tokens alike, have. Use lora"
+        "seq2seq, vae, and those in Hugging Face's layout, have. Use lora, which works on any matrix"
     )
 
 
