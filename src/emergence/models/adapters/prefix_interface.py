@@ -47,8 +47,8 @@ class InterfacePrefixes:
         shape = (len(attending), *next(iter(attending.values())))
         self._attending = list(attending)
         self.prefix = Prefix(shape, settings, generator, like)
-        for index, module in enumerate(self._attending):
-            setattr(module, PLACE, (self.prefix, index))  # a tuple, so that it is not counted as a part of each
+        for index, part in enumerate(self._attending):
+            setattr(part, PLACE, (self.prefix, index))  # a tuple, so that it is not counted as a part of each
         module.add_module(HELD, self.prefix)
 
     def parameters(self) -> dict[str, nn.Parameter]:
