@@ -94,7 +94,7 @@ def _with_file(task: Any, base: Path) -> Any:
 
 
 def _with_files(value: Any, base: Path) -> Any:
-    """Return names of files, in lists, by class, or under ``files`` of a set with more to say, as seen from ``base``."""
+    """Return names of files (in lists, by class, or under the key ``files`` of a set) as seen from ``base``."""
     if isinstance(value, str):
         return str(base / value)
     if isinstance(value, list):

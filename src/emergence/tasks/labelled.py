@@ -8,16 +8,18 @@ written as prompts and answers, for a language model to be asked or trained on.
 from __future__ import annotations
 
 from abc import abstractmethod
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
 
 from emergence.core.errors import UserError
+from emergence.core.seeds import stream
 from emergence.tasks.labelled_data import assemble
 from emergence.tasks.labelled_files import read_set
 from emergence.tasks.labelled_options import LabelledOptions, ReadingOptions
 from emergence.tasks.labelled_schema import Kind, Labelled, LabelledData
-from emergence.tasks.task import Example, GeneratedTask, Latents, Split, read_options
+from emergence.tasks.task import Example, GeneratedTask, Latents, Question, Split, TaskContext, read_options
 
 __all__ = ["Kind", "Labelled", "LabelledData", "LabelledTask"]
 
@@ -31,11 +33,14 @@ class LabelledTask(GeneratedTask):
     kind: ClassVar[Kind]
     options: LabelledOptions
     option_kind: ClassVar[type[LabelledOptions]] = LabelledOptions
+    asks: ClassVar[str] = "answer"  # what the default template calls the answer
+    smaller = "leave longer examples out with the task's option longest"
 
     def __init__(self, options: dict[str, Any]) -> None:
         self.options = read_options(self.option_kind, options, self.name)
         self._data: LabelledData | None = None
         self._written: list[Example] = []
+        self._accepted: list[tuple[str, ...]] = []
         self._members: dict[Split, Latents] = {}
         if self.options.files:
             self._data = assemble(self.options, self.kind, self.name, self._read)
@@ -55,6 +60,7 @@ class LabelledTask(GeneratedTask):
         for split, examples in (("train", data.train), ("validation", data.validation), ("test", test)):
             first = len(self._written)
             self._written += map(self._write, examples)
+            self._accepted += [example.answers for example in examples]
             self._members[split] = np.arange(first, len(self._written), dtype=np.int64)
 
     def data(self) -> LabelledData:
@@ -84,8 +90,6 @@ class LabelledTask(GeneratedTask):
             given += f"{self.asks}: "
         return given.replace("{text}", example.text).replace("{second}", example.second)
 
-    asks: ClassVar[str] = "answer"  # what the default template calls the answer
-
     def draw(self, rng: np.random.Generator, n: int) -> Latents:
         """Return numbers of training examples, uniform over them, [n, 1]."""
         self.data()
@@ -98,6 +102,24 @@ class LabelledTask(GeneratedTask):
         if distinct or not len(members):
             return rng.permutation(members)[:n, None]
         return rng.choice(members, size=(n, 1))
+
+    def questions(self, context: TaskContext, n: int, shots: int) -> list[Question]:
+        """Return up to ``n`` questions of the test set, with all accepted answers.
+
+        An answer may be as long as the longest of the task, as far as the context reaches: how long its own is must not
+        be given away.
+        """
+        asked = super().questions(context, n, shots)
+        numbers = self.latents(stream(context.seed, "test", self.name), n, "test", distinct=True)[:, 0].tolist()
+        targets = context.tokenizer.encode_batch([example.target for example in self._written])
+        longest = max(map(len, targets)) + 1
+        room = (context.context - len(question.prompt_ids) for question in asked)
+        return [
+            replace(
+                question, accepted=self._accepted[i], answer_length=max(question.answer_length, min(longest, space))
+            )
+            for question, i, space in zip(asked, numbers, room, strict=True)
+        ]
 
     def write(self, latents: Latents) -> list[Example]:
         """Return the written examples of these numbers."""

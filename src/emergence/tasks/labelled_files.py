@@ -45,7 +45,11 @@ class Found:
 
 def named_files(files: Files) -> Iterator[tuple[str | None, Path]]:
     """Yield every file that is named, each once, with the class that it is named for, if any."""
-    by_class: dict[str | None, Sequence[str]] = {**files} if isinstance(files, dict) else {None: files}
+    by_class: dict[str | None, Sequence[str]] = {}
+    if isinstance(files, dict):
+        by_class.update(files)
+    else:
+        by_class[None] = files
     for label, patterns in by_class.items():
         yield from ((label, path) for path in dict.fromkeys(p for one in patterns for p in matching_files(one, Path())))
 
@@ -137,7 +141,7 @@ def _rows(
 ) -> Iterator[dict[str, Any]]:
     """Yield what the columns that matter hold in each row of a table, and ``where`` the row stands."""
     wanted = WANTED[kind]
-    chosen: dict[str, str | int] = {**options.columns}
+    chosen: dict[str, str | int] = {str(role): column for role, column in options.columns.items()}
     if group is not None and group != "text":
         chosen["group"] = group
     if options.separator is not None and not options.columns:
