@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,9 +15,7 @@ if TYPE_CHECKING:
     from emergence.study.writing_texts import Writer
     from emergence.tasks.labelled_schema import LabelledData
 
-__all__ = ["Written", "back_translate", "synthesise"]
-
-from dataclasses import dataclass
+__all__ = ["Written", "back_translate", "show_changes", "synthesise"]
 
 LabelledTaskName = str | Mapping[str, Any]
 
@@ -71,8 +71,8 @@ def back_translate(
     progress: Callable[[str], None] = lambda words: None,
     **settings: Any,
 ) -> Written:
-    """Translate the training texts of a labelled task with one model, and back with another (or the same), into the file
-    ``out``, which the task reads as ``synthetic``.
+    """Translate the training texts of a labelled task with one model, and back with another (or the same), into the
+    file ``out``, which the task reads as ``synthetic``.
 
     A prompt has ``{text}`` in it; by default it is that of the task `translation` (``{text}→``) for an own model, and
     the text alone for Hugging Face's. ``settings`` are those of `study.back_translation.BackTranslationSettings`:
@@ -84,8 +84,9 @@ def back_translate(
     data = _data(task)
     first = load(there) if not isinstance(there, Model) else there
     second = load(back) if not isinstance(back, Model) else back
-    prompts = {"there": there_prompt or _prompt(first), "back": back_prompt or _prompt(second)}
-    asked = BackTranslationSettings(**prompts, **settings)
+    asked = BackTranslationSettings(
+        there=there_prompt or _prompt(first), back=back_prompt or _prompt(second), **settings
+    )
     return _once(
         Path(out),
         "back-translation",
@@ -94,13 +95,37 @@ def back_translate(
     )
 
 
+def show_changes(
+    texts: Sequence[str], *, share: float = 0.1, seed: int = 0, lexicon: str | Path | None = None
+) -> dict[str, dict[str, str]]:
+    """Return for every text what each way of augmentation and each perturbation makes of it; names where there is a
+    ``lexicon`` of lists. Raises UserError for a share that is none and a file that cannot be read."""
+    from emergence.core.augmentation_settings import AugmentationSettings
+    from emergence.core.seeds import stream
+    from emergence.text.augmentation import AUGMENTERS, make_augment
+    from emergence.text.perturbation import PERTURBATIONS, make_perturb
+
+    if not 0 < share <= 1:
+        raise UserError(f"share is {share:g}; give a number above 0 and up to 1")
+    ways = {name: make_augment(AugmentationSettings.model_validate({"name": name})) for name in AUGMENTERS}
+    where = None if lexicon is None else Path(lexicon)
+    perturbations = {n: make_perturb(n, where) for n in PERTURBATIONS if n != "names" or where is not None}
+    return {
+        text: {name: augment(text, stream(seed, "show", name, text), share) for name, augment in ways.items()}
+        | {name: perturb(text, stream(seed, "show", name, text)) for name, perturb in perturbations.items()}
+        for text in texts
+    }
+
+
 def _data(task: LabelledTaskName) -> LabelledData:
     from emergence.tasks.catalogue import make_task
     from emergence.tasks.labelled import LabelledTask
 
     options = {"name": task} if isinstance(task, str) else dict(task)
-    name = str(options.pop("name", "classification"))
-    made = make_task(str(options.pop("kind", name)), options)
+    name = options.pop("name", None)
+    if not isinstance(name, str):
+        raise UserError(f"a task has a name: {{name: classification, files: train.tsv}}; not {task!r}")
+    made = make_task(name, options)
     if not isinstance(made, LabelledTask):
         raise UserError(f"the task {name} has no labelled examples; name one such as classification, with its files")
     return made.data()
@@ -120,19 +145,11 @@ def _prompt(model: Model) -> str:
 
 def _request(models: Sequence[Model], settings: Any, data: LabelledData | None) -> dict[str, Any]:
     """Return what decides the file: the weights of the models, the settings and the data."""
-    from dataclasses import asdict
-
-    from emergence.models.fingerprint import fingerprint
-
-    named = [
-        {"path": str(model.path), "step": model.step, "weights": fingerprint(model.network)} for model in models
-    ]
+    named = [{"name": m.name, "step": m.step, "weights": m.network.fingerprint()} for m in models]
     return {"models": named, "asked": asdict(settings), "data": None if data is None else data.fingerprint}
 
 
 def _once(path: Path, source: str, request: dict[str, Any], write: Callable[[], Any]) -> Written:
-    import json
-
     from emergence.tasks.synthetic import read_about, seal_of, write_synthetic
 
     if path.suffix != ".jsonl":

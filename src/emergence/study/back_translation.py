@@ -52,8 +52,8 @@ class BackTranslationSettings:
 
 @dataclass(frozen=True)
 class BackTranslated:
-    """The examples that came back changed, with their labels; how many were ``asked`` for; how many were ``thrown`` away,
-    by reason; and the first translation of each that was kept."""
+    """The examples that came back changed, with their labels; how many were ``asked`` for, and ``thrown`` away by
+    reason; and ``between``, the first translation of each that was kept."""
 
     examples: tuple[Labelled, ...]
     asked: int

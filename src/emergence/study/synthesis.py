@@ -52,7 +52,9 @@ class SynthesisSettings:
         if self.template.count("{text}") != 1:
             raise UserError("the template has {text} once; write, for example, '{label}: {text}\\n'")
         if "{label}" not in self.template.partition("{text}")[0] and not self.shots:
-            raise UserError("nothing tells the model the class: put {label} before {text} in the template, or give shots")
+            raise UserError(
+                "nothing tells the model the class: put {label} before {text} in the template, or give shots"
+            )
         if not 0 <= self.shots <= 64:
             raise UserError(f"shots is {self.shots}; give a number from 0 to 64")
         if not self.temperature > 0:
@@ -114,8 +116,8 @@ def synthesise(
         if not found:
             reasons = ", ".join(f"{count} {reason}" for reason, count in thrown[label].items())
             raise UserError(
-                f"{writer.name} wrote no text of {label} that can be used ({asked[label]} drawn: {reasons}); change the "
-                "template, give more max_tokens, or other bounds of length"
+                f"{writer.name} wrote no text of {label} that can be used ({asked[label]} drawn: {reasons}); change "
+                "the template, give more max_tokens, or other bounds of length"
             )
         kept += found
     held_out = held_out_fingerprint(data.validation, next(iter(data.tests.values()))) if data else None

@@ -38,7 +38,9 @@ class Writer:
         if reads not in ("causal", "pairs"):
             raise UserError(f"{self.name} cannot continue a prompt; name a causal or an encoder-decoder model")
         if drawing and READERS[reads].sample is None:
-            raise UserError(f"{self.name} writes its most probable answer; leave temperature at 0, or take a causal one")
+            raise UserError(
+                f"{self.name} writes its most probable answer; leave temperature at 0, or take a causal one"
+            )
 
     def unknown(self, text: str) -> list[str]:
         """Return the characters of a text that the tokenizer does not know."""

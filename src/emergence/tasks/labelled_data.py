@@ -8,8 +8,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from emergence.core.errors import UserError, nearest
-from emergence.tasks.labelled_options import LabelledOptions, ReadingOptions
 from emergence.tasks.further import perturbed_tests, synthetic_examples
+from emergence.tasks.labelled_options import LabelledOptions, ReadingOptions
 from emergence.tasks.labelled_schema import Kind, Labelled, LabelledData
 
 __all__ = ["assemble", "key_of", "place_of", "reading", "split_off"]

@@ -1,7 +1,7 @@
 """Chinese synonyms, one group a line; where the scripts differ, the traditional group follows the simplified one.
 
-An own list of common adjectives, adverbs and verbs, made like the English one (`english_groups`). The scripts are apart,
-so that a text stays in its own.
+An own list of common adjectives, adverbs and verbs, made like the English one (`english_groups`). The scripts are
+apart, so that a text stays in its own.
 """
 
 from __future__ import annotations

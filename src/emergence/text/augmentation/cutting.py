@@ -24,8 +24,13 @@ lack lacks lacked lacking fail fails failed dont doesnt didnt isnt wasnt arent c
 #: Words that turn what is behind them; in English also every word that ends in n't.
 ENGLISH_NEGATIONS = frozenset({*LEXICONS["en"].negations, *_MORE_NEGATIONS.split()})
 #: Chinese negations are within words too (不好): a word with one of these characters is a negation.
-CHINESE_NEGATIONS = frozenset({*"".join(LEXICONS["zh"].negations), *"没沒無无未别別勿莫非否"} - {"并", "有"})
-_BREAKS = frozenset({"and", "but", "although", "though", "however", "yet", "or", "但", "但是", "而且", "可是", "却", "卻"})
+CHINESE_NEGATIONS = frozenset({*"".join(LEXICONS["zh"].negations), *"没沒未勿"} - {"并", "有"})
+#: These negate what they begin, but for words in which nobody hears them any more.
+OPENING_NEGATIONS = frozenset("无無非莫否别別")
+_FADED = frozenset({"无聊", "無聊", "非常", "非洲", "否则", "否則", "无论", "無論", "莫名", "别人", "別人"})
+_BREAKS = frozenset(
+    {"and", "but", "although", "though", "however", "yet", "or", "但", "但是", "而且", "可是", "却", "卻"}
+)
 
 #: A word with its apostrophes, hyphens, digits; a run of Chinese; one of anything else.
 _PIECES = re.compile(rf"(?P<han>[{HAN}]+)|(?P<word>(?:(?![{HAN}])\w)+(?:['’.,:-](?:(?![{HAN}])\w)+)*)|\s+|.", re.DOTALL)
@@ -37,7 +42,7 @@ def is_negation(word: str) -> bool:
     bare = word.lower().replace("’", "'")
     if bare in ENGLISH_NEGATIONS or bare.endswith("n't"):
         return True
-    return not CHINESE_NEGATIONS.isdisjoint(bare)
+    return not CHINESE_NEGATIONS.isdisjoint(bare) or (bare[:1] in OPENING_NEGATIONS and bare not in _FADED)
 
 
 @dataclass

@@ -80,7 +80,9 @@ def read_thesaurus(path: Path) -> Thesaurus:
         for word in group:
             kept.setdefault(word, {}).update(dict.fromkeys(other for other in group if other != word))
     if not kept:
-        raise UserError(f"the lexicon {path} holds no synonyms; give a line for each group, with tabs between the words")
+        raise UserError(
+            f"the lexicon {path} holds no synonyms; give a line for each group, with tabs between the words"
+        )
     return Thesaurus({word: tuple(synonyms) for word, synonyms in kept.items()})
 
 
@@ -95,7 +97,9 @@ def _json_groups(text: str, path: Path) -> Iterator[tuple[str, list[str]]]:
         document = json.loads(text)
     except ValueError as error:
         raise UserError(f"the lexicon {path} is not JSON: {error}; correct it") from error
-    pairs = document.items() if isinstance(document, dict) else enumerate(document) if isinstance(document, list) else ()
+    pairs = (
+        document.items() if isinstance(document, dict) else enumerate(document) if isinstance(document, list) else ()
+    )
     for key, value in pairs:
         if not isinstance(value, list) or not all(isinstance(word, str) for word in value):
             raise UserError(f"{path}, entry {key}: synonyms are a list of words; write [good, fine] or good: [fine]")

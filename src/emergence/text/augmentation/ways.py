@@ -16,7 +16,7 @@ import numpy as np
 
 from emergence.core.augmentation_settings import AugmentationSettings
 from emergence.core.catalogue import Catalogue
-from emergence.text.augmentation.cutting import CutText, Cutter
+from emergence.text.augmentation.cutting import Cutter, CutText
 from emergence.text.augmentation.thesaurus import own_thesaurus, read_thesaurus
 
 __all__ = ["AUGMENTERS", "Augment", "deletion", "insertion", "make_augment", "swap", "synonyms"]

@@ -20,7 +20,14 @@ NEUTRAL = {
         "Posted from my phone.",
         "My cousin lives in the next street.",
     ),
-    "zh": ("今天是星期二。", "现在四点钟。", "厨房里有一张桌子。", "公共汽车停在路口。", "发自我的手机。", "窗外有一棵树。"),
+    "zh": (
+        "今天是星期二。",
+        "现在四点钟。",
+        "厨房里有一张桌子。",
+        "公共汽车停在路口。",
+        "发自我的手机。",
+        "窗外有一棵树。",
+    ),
 }
 _LETTERS = "abcdefghijklmnopqrstuvwxyz0123456789"
 

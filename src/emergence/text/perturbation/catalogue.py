@@ -61,8 +61,8 @@ def perturbed(
         result[name] = [_perturbed_pair(perturb, name, pair, seed) for pair in texts]
         if texts and result[name] == list(texts):
             raise UserError(
-                f"the perturbation {name} ({PERTURBATIONS.summary(name)}) changes none of the {len(texts)} texts; leave "
-                "it out"
+                f"the perturbation {name} ({PERTURBATIONS.summary(name)}) changes none of the {len(texts)} texts; "
+                "leave it out"
             )
     return result
 

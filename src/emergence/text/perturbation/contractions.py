@@ -10,7 +10,10 @@ import numpy as np
 __all__ = ["contract", "contractions", "expand"]
 
 _IRREGULAR = {"ca": "can", "wo": "will", "sha": "shall"}  # what stands before n't
-_AUXILIARIES = "is are was were has have had does do did could would should must might need".split()
+_AUXILIARIES = (
+    *("is", "are", "was", "were", "has", "have", "had", "does", "do", "did"),
+    *("could", "would", "should", "must", "might", "need"),
+)
 _ENDINGS = {"m": "am", "re": "are", "ll": "will", "ve": "have"}
 _SUBJECTS = {
     "m": ("i",),
@@ -23,7 +26,7 @@ _SUBJECTS = {
 _BEHIND = "a|an|the|not|so|too|very|really|quite|just|all|no|nothing|hard|easy|about|in|on|at|like|as|one|this|that"
 
 
-def _any(words: tuple[str, ...] | list[str]) -> str:
+def _any(words: tuple[str, ...]) -> str:
     return "|".join(words)
 
 

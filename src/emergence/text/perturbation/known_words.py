@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 
 from emergence.text.augmentation import own_thesaurus
-from emergence.text.augmentation.cutting import CHINESE_NEGATIONS, ENGLISH_NEGATIONS
+from emergence.text.augmentation.cutting import CHINESE_NEGATIONS, ENGLISH_NEGATIONS, OPENING_NEGATIONS
 from emergence.text.sentiment import LEXICONS
 from emergence.text.stopwords import STOP_WORDS
 
@@ -33,4 +33,6 @@ def telling_words(text: str) -> int:
 def _telling() -> tuple[str, ...]:
     chinese = LEXICONS["zh"]
     listed = (word for word in own_thesaurus().words if len(word) > 1 and not word.isascii())
-    return tuple({*chinese.positive, *chinese.negative, *chinese.intensifiers, *CHINESE_NEGATIONS, *listed})
+    return tuple(
+        {*chinese.positive, *chinese.negative, *chinese.intensifiers, *CHINESE_NEGATIONS, *OPENING_NEGATIONS, *listed}
+    )

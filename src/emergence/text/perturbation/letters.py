@@ -25,9 +25,7 @@ def _neighbours() -> dict[str, str]:
         for column, key in enumerate(keys):
             near = [(row, column - 1), (row, column + 1)]
             near += [(row - 1, column), (row - 1, column + 1), (row + 1, column - 1), (row + 1, column)]
-            found[key] = "".join(
-                _KEYS[r][c] for r, c in near if 0 <= r < len(_KEYS) and 0 <= c < len(_KEYS[r])
-            )
+            found[key] = "".join(_KEYS[r][c] for r, c in near if 0 <= r < len(_KEYS) and 0 <= c < len(_KEYS[r]))
     return found
 
 

@@ -25,14 +25,13 @@ LISTS = ("male", "female", "men", "women", "country", "city", "last_name", "last
 #: A family name is known by the capital word before it; alone it may be any word that begins a sentence.
 FAMILY = ("last_name", "last")
 #: Names that are common words too, beside those in our lists.
-_WORDS = frozenset(
-    """
+_WORDS_TOO = """
 may june april august mark bill grant hope joy grace faith rose dawn summer autumn ivy lily chance chase cash case
 long young best price day little white black brown green gray king church law reading mobile orange self story words
 star stone field fields hill wood woods rice cook baker hunter guy son man mann page lane west east north south will
-art drew frank dick pat sue miles rich jack christian man paris page power winter gold bush hall ford major early
-""".split()
-)
+art drew frank dick pat sue miles rich jack christian power winter gold bush hall ford major early
+"""
+_WORDS = frozenset(_WORDS_TOO.split())
 
 
 @dataclass(frozen=True)
