@@ -202,5 +202,5 @@ def test_a_file_that_is_no_lexicon(name: str, content: str | bytes | None, words
     [{"name": "synonym"}, {"name": "swap", "share": 0}, {"name": "swap", "lexicon": "a"}, {"name": "swap", "n": 1}],
 )
 def test_settings_that_cannot_be(wrong: dict[str, object]) -> None:
-    with pytest.raises(ValueError, match="name|share|lexicon|Extra"):
+    with pytest.raises(ValueError, match=r"name|share|lexicon|Extra"):
         AugmentationSettings.model_validate(wrong)

@@ -25,36 +25,12 @@ LISTS = {
     "last_name": ["Smith", "Good", "Jones", "Patel"],
     "religion": ["Islam", "Buddhism"],
 }
-_WORDS = [
-    "the",
-    "film",
-    "was",
-    "not",
-    "very",
-    "good",
-    "but",
-    "never",
-    "dull",
-    "it",
-    "isn't",
-    "3.5",
-    "stars",
-    "and",
-    "Ada",
-    "loved",
-    "ton",
-    "the",
-    "tea",
-    "he",
-    "saw",
-    "pots",
-]
-english = st.lists(st.sampled_from([*_WORDS, ",", ".", "!", "well-made", "O'Neil"]), min_size=1, max_size=15).map(
-    " ".join
-)
-chinese = st.text(
-    alphabet="的地得在再做他她不好坏没有已己未末人入大太间问高兴，。很难受糟糕木本", min_size=1, max_size=25
-)
+_ENGLISH = """
+the film was not very good but never dull it isn't 3.5 stars and Ada loved ton tea he saw pots , . ! well-made O'Neil
+"""
+_CHINESE = "的地得在再做他她不好坏没有已己未末人入大太间问高兴，。很难受糟糕木本"
+english = st.lists(st.sampled_from(_ENGLISH.split()), min_size=1, max_size=15).map(" ".join)
+chinese = st.text(alphabet=_CHINESE, min_size=1, max_size=25)
 texts = st.one_of(english, chinese, st.text(max_size=20))
 
 
@@ -124,7 +100,7 @@ def test_every_kind_of_typo_happens() -> None:
 @settings(max_examples=50, deadline=None)
 def test_case_changes_nothing_but_case(text: str, seed: int) -> None:
     after = perturb("case", text, seed)
-    assert after != text
+    assert (after != text) == any(map(str.isalpha, text))
     assert after.casefold() == text.casefold()
 
 

@@ -32,7 +32,8 @@ def telling_words(text: str) -> int:
 @functools.cache
 def _telling() -> tuple[str, ...]:
     chinese = LEXICONS["zh"]
+    negations = CHINESE_NEGATIONS | OPENING_NEGATIONS
     listed = (word for word in own_thesaurus().words if len(word) > 1 and not word.isascii())
     return tuple(
-        {*chinese.positive, *chinese.negative, *chinese.intensifiers, *CHINESE_NEGATIONS, *OPENING_NEGATIONS, *listed}
+        {*chinese.positive, *chinese.negative, *chinese.intensifiers, *negations, *listed}
     )
