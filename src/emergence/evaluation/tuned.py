@@ -41,7 +41,8 @@ def answer_tests(
     """
     if not isinstance(task, LabelledTask) or task.kind == "generation":
         return _written(network, tokenizer, task, examples, seed)
-    frames, reports = [], {}
+    frames: list[pl.DataFrame] = []
+    reports: dict[str, Any] = {}
     for name, chosen in task.data().tests.items():
         if isinstance(aim, Classes):
             frame, report = _classified(network, tokenizer, task, aim, chosen, seed)
@@ -61,10 +62,9 @@ def _written(
     context = TaskContext(tokenizer, network.config.context, seed, truncates=True)
     questions = writable_questions(task, context, examples, 0)
     frame = evaluate(network, tokenizer, [(task, questions)], seed=seed)[0]
-    scores = {name: frame[name].mean() for name in frame.columns if name.startswith("score_")}
-    return frame, {
-        "test": {"n": frame.height, **{name.removeprefix("score_"): value for name, value in scores.items()}}
-    }
+    metrics = [name for name in frame.columns if name.startswith("score_")]
+    means = {name.removeprefix("score_"): frame[name].mean() for name in metrics}
+    return frame, {"test": {"n": frame.height, **means}}
 
 
 def _classified(

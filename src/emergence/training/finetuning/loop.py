@@ -79,9 +79,8 @@ def finetune(
 ) -> Tuning:
     """Train ``network`` and the heads of the aims in place; they end as they were at the best reading.
 
-    ``width`` is that of the hidden states. With an ``adapter``, which is attached to the network, its parameters learn in
-    the place of the network's. Each step takes an aim by its share of ``mixture``, by default of the
-    training examples. An epoch is over when as many examples were seen as there are. Random choices follow from
+    ``width`` is that of the hidden states. The parameters of an ``adapter``, which is attached to the network, learn in
+    the place of the network's. Each step takes an aim by its share of ``mixture``, by default of the training examples. An epoch is over when as many examples were seen as there are. Random choices follow from
     ``seed``. Raises UserError where the loss grows beyond bounds.
     """
     started = time.monotonic()
