@@ -57,5 +57,12 @@ DRAWN = frozenset({"sampling"})
 
 
 def make_task(name: str, options: dict[str, Any]) -> Task:
-    """Return the task ``name`` with its options; raise UserError for an unknown name or option."""
-    return TASKS.load(name)(options)
+    """Return the task ``name`` with its options; raise UserError for an unknown name or option.
+
+    The option ``task`` names the kind where that is not the task's name.
+    """
+    kind = options.get("task", name)
+    made = TASKS.load(kind)({key: value for key, value in options.items() if key != "task"})
+    if kind != name:
+        made.name = name
+    return made

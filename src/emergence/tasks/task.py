@@ -14,7 +14,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -184,7 +184,7 @@ class GeneratedTask(ABC):
     one split to another.
     """
 
-    name: ClassVar[str]
+    name: str
     trains = True
     headline = "exact_match"
     smooth: tuple[str, ...] = ("target_logprob", "target_prob")
