@@ -10,6 +10,7 @@ from emergence.core.errors import UserError, nearest
 from emergence.core.forecasts import FORECAST_AXES
 from emergence.core.model_settings import LadderSettings, ModelSettings
 from emergence.core.schema import AXES, Axis
+from emergence.core.tuning_settings import TuningSettings
 
 __all__ = [
     "TEXT_TASKS",
@@ -215,6 +216,7 @@ class StudySettings(Settings):
     mixture: dict[str, Annotated[float, Field(gt=0)]] | None = None
     evaluation: EvaluationSettings = EvaluationSettings()
     analysis: AnalysisSettings = AnalysisSettings()
+    finetune: TuningSettings | None = None
     execution: ExecutionSettings = ExecutionSettings()
 
     @model_validator(mode="before")
