@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -110,7 +111,7 @@ def test_the_budget_falls_from_the_first_number_to_the_last(
 ) -> None:
     first, steps = last + more, warmup + between + final
     kept = [budget(step, first, last, warmup, steps, final) for step in range(1, steps + 1)]
-    assert all(a >= b for a, b in zip(kept, kept[1:], strict=False))
+    assert all(a >= b for a, b in itertools.pairwise(kept))
     assert all(last <= number <= first for number in kept)
     assert kept[-1] == last or warmup >= steps
     assert all(number == first for number in kept[:warmup])
