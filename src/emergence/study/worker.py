@@ -106,7 +106,11 @@ def main() -> None:
             events.write(json.dumps({"job": name, **event}) + "\n")
 
         try:
-            if "checkpoints" in job:
+            if "stage" in job:
+                from emergence.study.stages import STAGES
+
+                STAGES.load(job["stage"]).work(job, report)
+            elif "checkpoints" in job:
                 from emergence.study.asking_published import ask_published
 
                 ask_published(job, report)
@@ -114,8 +118,9 @@ def main() -> None:
                 run_group(job, report)
             report({"event": "done"})
         except BaseException as fault:
-            for name in job["runs"]:
-                write_bytes(Path(job["folder"]) / "models" / name / "failure.txt", traceback.format_exc().encode())
+            homes = [Path(job["folder"]) / "models" / name for name in job["runs"]] or [Path(job["home"])]
+            for home in homes:
+                write_bytes(home / "failure.txt", traceback.format_exc().encode())
             wrong = isinstance(fault, UserError)
             reason = str(fault) if wrong else f"{type(fault).__name__}: {fault}"
             report({"event": "failed", "reason": reason, "wrong_input": wrong})
