@@ -15,6 +15,7 @@ import click
 from emergence.cli.evaluating import evaluate_options
 from emergence.cli.models import add_model_commands, print_json, with_json
 from emergence.cli.power import power_options
+from emergence.cli.synthesising import add_synthesis_commands
 from emergence.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -253,6 +254,7 @@ def evaluate(model: str, out: Path | None, as_json: bool, **asked: Any) -> None:
 
 
 add_model_commands(cli)
+add_synthesis_commands(cli)
 
 
 def _console(*, stderr: bool = False) -> Console:
