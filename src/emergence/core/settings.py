@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from emergence.core.errors import UserError, nearest
 from emergence.core.model_settings import LadderSettings, ModelSettings
 from emergence.core.schema import Axis
+from emergence.core.search_settings import SearchSettings
 
 __all__ = [
     "TEXT_TASKS",
@@ -19,6 +20,7 @@ __all__ = [
     "Fold",
     "LadderSettings",
     "ModelSettings",
+    "SearchSettings",
     "StudySettings",
     "TaskSettings",
     "TokenizerSettings",
@@ -197,6 +199,7 @@ class StudySettings(Settings):
     evaluation: EvaluationSettings = EvaluationSettings()
     analysis: AnalysisSettings = AnalysisSettings()
     execution: ExecutionSettings = ExecutionSettings()
+    search: SearchSettings | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -234,7 +237,7 @@ class StudySettings(Settings):
         return self
 
     def _check_published(self, tasks: list[str]) -> None:
-        for key in ("training", "corpus", "mixture"):
+        for key in ("training", "corpus", "mixture", "search"):
             if getattr(self, key) is not None:
                 raise ValueError(f"models under huggingface are trained already; leave out {key}")
         if self.replicas != 1:
