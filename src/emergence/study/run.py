@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime
-from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +33,7 @@ from emergence.study.published import PublishedPlan, PublishedRun
 from emergence.study.rungs import can_do
 from emergence.study.search import search_settings
 from emergence.study.search_found import found_before, with_found
+from emergence.study.search_plan import SearchPlan
 from emergence.study.searching import require_optuna
 
 __all__ = ["run_study"]
@@ -56,8 +56,7 @@ def run_study(study: StudySettings, path: Path, progress: Progress = lambda even
         require_optuna()
     with open_folder(path, study, plan.shapes) as folder:
         if isinstance(plan, Plan) and plan.search is not None:
-            progress({"event": "searching", "search": plan.search, "name": study.name})
-            search_settings(study, plan.search, folder, partial(_train, watched=True), progress)
+            _search(plan, plan.search, folder, progress)
             study = with_found(study, path)
             plan = make_plan(study, path)
             claim(path, study, plan.shapes)
@@ -65,7 +64,9 @@ def run_study(study: StudySettings, path: Path, progress: Progress = lambda even
             folder.manifest["search"] = searched.model_dump(mode="json")
         progress({"event": "plan", "plan": plan})
         earlier = read_forecasts(path / "forecasts.json")
-        _train(plan, folder, progress)
+        jobs = _unfinished(plan, folder)
+        with Workers(min(plan.workers, len(jobs))) as workers:
+            _do(plan, folder, jobs, workers, progress)
         progress({"event": "judging", "doing": "gathering the scores"})
         gathered = gather(plan, folder)
         findings = _find(study, gathered.scores, progress)
@@ -89,14 +90,33 @@ def _find(study: StudySettings, scores: pl.DataFrame, progress: Progress) -> Fin
     )
 
 
-def _train(plan: AnyPlan, folder: StudyFolder, progress: Progress, *, watched: bool = False) -> None:
-    """Train and ask what is not finished yet. ``progress`` may end it by an exception; it is told of every checkpoint
-    that is on the disk with its answers where the runs are ``watched``."""
-    jobs = _unfinished(plan, folder)
-    with Workers(min(plan.workers, len(jobs))) as workers:
-        if isinstance(plan, Plan):
-            prepare(plan, folder)
-        _run_jobs(plan, folder, jobs, workers, progress, watched)
+def _search(plan: Plan, search: SearchPlan, folder: StudyFolder, progress: Progress) -> None:
+    """Let the search train and ask its trials, whose processes are kept from one trial to the next.
+
+    One process more than a trial needs is ready to take the place of one that is stopped.
+    """
+    with Workers(min(plan.workers, search.runs + 1), kept=True) as workers:
+
+        def train(trial: Plan, own: StudyFolder, on_event: Progress) -> None:
+            _do(trial, own, _unfinished(trial, own), workers, on_event, watched=True)
+
+        search_settings(plan.study, search, folder, train, progress)
+
+
+def _do(
+    plan: AnyPlan,
+    folder: StudyFolder,
+    jobs: list[AnyJob],
+    workers: Workers,
+    progress: Progress,
+    *,
+    watched: bool = False,
+) -> None:
+    """Train and ask. ``progress`` is told of every checkpoint that is on the disk with its answers where the runs are
+    ``watched``, and may end them by an exception."""
+    if isinstance(plan, Plan):
+        prepare(plan, folder)
+    _run_jobs(plan, folder, jobs, workers, progress, watched)
 
 
 def _unfinished(plan: AnyPlan, folder: StudyFolder) -> list[AnyJob]:

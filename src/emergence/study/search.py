@@ -44,14 +44,12 @@ def search_settings(
     folder.forget(*(path / name for name in _FILES))
     folder.save()
     write_sealed(path / "search.json", {"study": comparable(study)})
-    done: list[SearchTrial] = []
 
-    def on_trial(trial: SearchTrial) -> None:
+    def on_trial(trial: SearchTrial, before: bool) -> None:
         thin_trial(path, trial.number)
-        done.append(trial)
-        progress({"event": "trial", "trial": trial, "of": plan.settings.trials})
+        progress({"event": "trial", "trial": trial, "before": before, "of": plan.settings.trials})
 
-    progress({"event": "search", "search": plan})
+    progress({"event": "searching", "search": plan, "study": study.name})
     trials = run_trials(
         plan.settings,
         trial_objective(study, path, train, progress),
@@ -62,8 +60,6 @@ def search_settings(
         journal=path / "journal.log",
         on_trial=on_trial,
     )
-    for trial in trials:
-        thin_trial(path, trial.number)
     clear_shared(path)
     complete = [trial for trial in trials if trial.status == "complete" and trial.value is not None]
     if not complete:

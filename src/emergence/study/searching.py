@@ -13,7 +13,6 @@ same checkpoint (Golovin et al. 2017, doi 10.1145/3097983.3098043), or by succes
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -39,7 +38,7 @@ _STUDY = "search"
 
 @dataclass(frozen=True)
 class Outcome:
-    """How an attempt ended: ``value`` is None where it came to none."""
+    """How an attempt ended. A complete one has a value, a number."""
 
     status: TrialStatus
     value: float | None = None
@@ -100,13 +99,14 @@ def run_trials(
     checkpoints: int,
     unpruned: int,
     journal: Path,
-    on_trial: Callable[[SearchTrial], None] = lambda trial: None,
+    on_trial: Callable[[SearchTrial, bool], None] = lambda trial, before: None,
 ) -> tuple[SearchTrial, ...]:
     """Try values until there are ``search.trials`` finished trials in the ``journal``, and return all of them.
 
     ``objective(number, values, watch)`` tries the values of a trial that has up to ``checkpoints`` of them and is not
-    pruned at the first ``unpruned``; ``on_trial`` is told of every trial that has ended. The caller alone must hold the
-    folder of the journal. Raises UserError where Optuna is missing or the journal cannot be read.
+    pruned at the first ``unpruned``. ``on_trial(trial, before)`` is told of every trial that has ended, first of those
+    that had ended before. The caller alone must hold the folder of the journal. Raises UserError where Optuna is
+    missing or the journal cannot be read.
     """
     require_optuna()
     import optuna
@@ -114,26 +114,29 @@ def run_trials(
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = _open(journal, direction, _pruner(search, unpruned))
-    while (
-        len(ended := study.get_trials(deepcopy=False, states=(TrialState.COMPLETE, TrialState.PRUNED))) < search.trials
-    ):
-        running = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        number = running[0].number if running else len(study.trials)
+    over = (TrialState.COMPLETE, TrialState.PRUNED)
+    ended = [_read(trial) for trial in study.get_trials(deepcopy=False, states=over)]
+    for known in ended:
+        on_trial(known, True)
+    while len(ended) < search.trials:
+        begun = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
+        number = begun[0].number if begun else len(study.trials)
         study.sampler = _sampler(search, seed, number)
-        trial = optuna.trial.Trial(study, running[0]._trial_id) if running else study.ask()
+        trial = optuna.trial.Trial(study, begun[0]._trial_id) if begun else study.ask()
         values = _suggest(trial, search, seed)
         watch = Watch(trial, checkpoints, prunable=number >= search.startup)
-        twin = next((known for known in map(_read, ended) if known.values == values), None)
+        twin = next((known for known in ended if known.values == values), None)
         outcome = objective(number, values, watch) if twin is None else _repeated(twin, trial)
         for key, value in (("status", outcome.status), ("flops", outcome.flops), ("note", outcome.note)):
             trial.set_user_attr(key, value)
         trial.set_user_attr("seconds", watch.seconds)
-        if outcome.status == "complete" and outcome.value is not None and math.isfinite(outcome.value):
+        if outcome.status == "complete":
             study.tell(trial, outcome.value)
         else:
             study.tell(trial, state=TrialState.PRUNED)
-        on_trial(_read(study.trials[number]))
-    return tuple(_read(trial) for trial in ended)
+        ended.append(_read(study.trials[number]))
+        on_trial(ended[-1], False)
+    return tuple(ended)
 
 
 def _repeated(twin: SearchTrial, trial: Trial) -> Outcome:
