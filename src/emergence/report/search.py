@@ -59,17 +59,18 @@ def search_line(data: ReportData, *, language: str = "en") -> str | None:
 def search_charts(gallery: Gallery) -> dict[str, Chart]:
     """Return the value of every trial in their order, with the best so far, and against each setting, by name.
 
-    A trial without a value, which diverged at once or could not be, is a cross at the upper edge.
+    A trial without a value, which diverged at once or could not be, is a cross at the edge of the worst.
     """
     record = gallery.data.search
     if record is None:
         return {}
     texts = gallery.texts
     y, colour = _height(record), _colour(record, texts, gallery.legend)
-    places = {"trials": [trial.number + 1 for trial in record.trials]}
-    for name, setting in record.settings.settings.items():
+    worst: Spec = {"value": 6 if record.direction == "minimize" else _HEIGHT - 6}  # pixels from above
+    places: dict[str, list[Any]] = {"trials": [trial.number + 1 for trial in record.trials]}
+    for name, searched in record.settings.settings.items():
         at = [trial.values[name] for trial in record.trials]
-        places[name] = at if setting.choices is None else [_shown(value) for value in at]
+        places[name] = at if searched.choices is None else [_shown(value) for value in at]
     charts: dict[str, Chart] = {}
     for index, (name, at) in enumerate(places.items()):
         setting = record.settings.settings.get(name)
@@ -77,12 +78,12 @@ def search_charts(gallery: Gallery) -> dict[str, Chart]:
         layers, tables = [], {}
         if setting is None:
             so_far = [(n + 1, value) for n, value in enumerate(record.best_so_far()) if value is not None]
-            best = {"at": [n for n, _ in so_far], "value": [value for _, value in so_far]}
+            best: dict[str, list[Any]] = {"at": [n for n, _ in so_far], "value": [value for _, value in so_far]}
             layers, tables = [_best_line(x, y)], {"best": gallery.pool.add("search-best", best)}
         for kind, known in (("trials", True), ("lost", False)):
             rows = [n for n, trial in enumerate(record.trials) if (trial.value is not None) == known]
             if rows:
-                layers.append(_points(kind, x, y if known else {"value": 6}, colour, texts))
+                layers.append(_points(kind, x, y if known else worst, colour, texts))
                 tables[kind] = gallery.pool.add(f"search-{index}-{kind}", _columns(record, rows, at, texts))
         title = texts("search.chart") if setting is None else name
         charts[name] = Chart({"width": "container", "height": _HEIGHT, "layer": layers}, tables, title)

@@ -12,6 +12,7 @@ from emergence.core.errors import UserError
 from emergence.core.search import SearchRecord
 from emergence.core.settings import StudySettings
 from emergence.core.store import DamagedFileError, read_sealed
+from emergence.core.yaml import override
 from emergence.study.folder import FREE, GROWING, differences
 from emergence.study.search_plan import with_values
 
@@ -56,13 +57,13 @@ def with_found(study: StudySettings, path: Path) -> StudySettings:
 
 def comparable(study: StudySettings) -> dict[str, Any]:
     """Return what trials depend on: neither what may change in a study's folder, nor what they set themselves."""
-    document = study.model_dump(mode="json")
     assert study.search is not None
-    for name in (*FREE, *GROWING, *study.search.settings):
+    document = study.model_dump(mode="json")
+    for name in (*FREE, *GROWING):
         *above, last = name.split(".")
         inner: Any = document
         for key in above:
             inner = inner.get(key) if isinstance(inner, dict) else None
         if isinstance(inner, dict):
             inner.pop(last, None)
-    return document
+    return override(document, (f"{name}=null" for name in study.search.settings))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import math
 import os
 import shutil
@@ -154,8 +155,11 @@ class _Attempt:
         return math.nan if mean is None else float(mean)  # type: ignore[arg-type]
 
     def _history(self, job: Job) -> list[dict[str, Any]]:
-        file = self._folder.run(job.name) / "history.parquet"
-        return pl.read_parquet(file, glob=False).to_dicts() if file.exists() else []
+        try:  # read at once: the worker may replace the file meanwhile
+            content = (self._folder.run(job.name) / "history.parquet").read_bytes()
+        except FileNotFoundError:
+            return []
+        return pl.read_parquet(io.BytesIO(content)).to_dicts()
 
     def _flops(self) -> float:
         """Return the training FLOPs of all runs, as far as they went: up to the checkpoint where the trial ended."""

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["Objective", "Outcome", "Watch", "require_optuna", "run_trials"]
 
 _STUDY = "search"
+_SECONDS_AT_RISK = 1.0  # of the count of a trial's seconds, should it be killed
 
 
 @dataclass(frozen=True)
@@ -51,10 +52,10 @@ class Watch:
 
     def __init__(self, trial: Trial, last: int, *, prunable: bool) -> None:
         self._trial, self._last, self._prunable = trial, last, prunable
-        frozen = trial.study.trials[trial.number]
+        frozen = _frozen(trial.study, trial.number)
         self._seen = dict(frozen.intermediate_values)
         self._pruned_at = frozen.user_attrs.get("pruned_at")
-        self._before = float(frozen.user_attrs.get("seconds", 0.0))
+        self._before = self._kept = float(frozen.user_attrs.get("seconds", 0.0))
         self._started = time.monotonic()
 
     @property
@@ -67,7 +68,9 @@ class Watch:
         if checkpoint not in self._seen:
             self._seen[checkpoint] = value
             self._trial.report(value, checkpoint)
-            self._trial.set_user_attr("seconds", self.seconds)
+            if self.seconds > self._kept + _SECONDS_AT_RISK:
+                self._kept = self.seconds
+                self._trial.set_user_attr("seconds", self._kept)
         elif checkpoint < max(self._seen):
             return True  # it went on from here before it was interrupted
         if checkpoint >= self._last:
@@ -120,28 +123,31 @@ def run_trials(
         on_trial(known, True)
     while len(ended) < search.trials:
         begun = study.get_trials(deepcopy=False, states=(TrialState.RUNNING,))
-        number = begun[0].number if begun else len(study.trials)
+        number = begun[0].number if begun else len(ended)
         study.sampler = _sampler(search, seed, number)
         trial = optuna.trial.Trial(study, begun[0]._trial_id) if begun else study.ask()
         values = _suggest(trial, search, seed)
         watch = Watch(trial, checkpoints, prunable=number >= search.startup)
         twin = next((known for known in ended if known.values == values), None)
         outcome = objective(number, values, watch) if twin is None else _repeated(twin, trial)
-        for key, value in (("status", outcome.status), ("flops", outcome.flops), ("note", outcome.note)):
-            trial.set_user_attr(key, value)
+        trial.set_user_attr("outcome", {"status": outcome.status, "flops": outcome.flops, "note": outcome.note})
         trial.set_user_attr("seconds", watch.seconds)
         if outcome.status == "complete":
             study.tell(trial, outcome.value)
         else:
             study.tell(trial, state=TrialState.PRUNED)
-        ended.append(_read(study.trials[number]))
+        ended.append(_read(_frozen(study, number)))
         on_trial(ended[-1], False)
     return tuple(ended)
 
 
+def _frozen(study: Study, number: int) -> FrozenTrial:
+    return study.get_trials(deepcopy=False)[number]
+
+
 def _repeated(twin: SearchTrial, trial: Trial) -> Outcome:
     """Return the outcome of an earlier trial with the same values: training again would give the same."""
-    seen = trial.study.trials[trial.number].intermediate_values
+    seen = _frozen(trial.study, trial.number).intermediate_values
     for checkpoint, value in enumerate(twin.curve, start=1):
         if checkpoint not in seen:
             trial.report(value, checkpoint)
@@ -164,7 +170,7 @@ def _suggest(trial: Trial, search: SearchSettings, seed: int) -> dict[str, Any]:
 
 def _read(trial: FrozenTrial) -> SearchTrial:
     """Return what the journal holds of a trial that has ended."""
-    known = trial.user_attrs
+    known = trial.user_attrs["outcome"]
     curve = tuple(value for _, value in sorted(trial.intermediate_values.items()))
     complete = known["status"] == "complete"
     return SearchTrial(
@@ -174,7 +180,7 @@ def _read(trial: FrozenTrial) -> SearchTrial:
         value=trial.value if complete else curve[-1] if curve else None,
         curve=curve,
         flops=known["flops"],
-        seconds=known["seconds"],
+        seconds=trial.user_attrs["seconds"],
         note=known["note"],
     )
 
