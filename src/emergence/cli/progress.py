@@ -6,6 +6,8 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from emergence.cli.search import SearchProgress
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
@@ -75,6 +77,7 @@ class StudyProgress(Bar):
         self._total = 0
         self._finished = 0
         self._since = time.monotonic()
+        self._search = SearchProgress(self._bar, self._say)
 
     def __call__(self, event: dict[str, Any]) -> None:
         """Show one event."""
@@ -85,7 +88,17 @@ class StudyProgress(Bar):
     def _say(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False, soft_wrap=not self._console.is_terminal)
 
+    def _on_searching(self, event: dict[str, Any]) -> None:
+        self._search.begin(event)
+
+    def _on_trial_training(self, event: dict[str, Any]) -> None:
+        self._search.train(event)
+
+    def _on_trial(self, event: dict[str, Any]) -> None:
+        self._search.end(event)
+
     def _on_plan(self, event: dict[str, Any]) -> None:
+        self._search.close()
         plan = event["plan"]
         if plan.study.model.huggingface:
             self._on_published(plan)

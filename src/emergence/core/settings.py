@@ -10,6 +10,7 @@ from emergence.core.errors import UserError, nearest
 from emergence.core.forecasts import FORECAST_AXES
 from emergence.core.model_settings import LadderSettings, ModelSettings
 from emergence.core.schema import AXES, Axis
+from emergence.core.search_settings import SearchSettings
 from emergence.core.tuning_settings import TuningSettings
 
 __all__ = [
@@ -21,6 +22,7 @@ __all__ = [
     "Fold",
     "LadderSettings",
     "ModelSettings",
+    "SearchSettings",
     "StudySettings",
     "TaskSettings",
     "TokenizerSettings",
@@ -218,6 +220,7 @@ class StudySettings(Settings):
     analysis: AnalysisSettings = AnalysisSettings()
     finetune: TuningSettings | None = None
     execution: ExecutionSettings = ExecutionSettings()
+    search: SearchSettings | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -255,7 +258,7 @@ class StudySettings(Settings):
         return self
 
     def _check_published(self, tasks: list[str]) -> None:
-        for key in ("training", "corpus", "mixture"):
+        for key in ("training", "corpus", "mixture", "search"):
             if getattr(self, key) is not None:
                 raise ValueError(f"models under huggingface are trained already; leave out {key}")
         if self.replicas != 1:

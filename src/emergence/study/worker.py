@@ -63,7 +63,11 @@ def run_group(job: dict[str, Any], report: Report) -> None:
         for name, loss in zip(job["runs"], losses, strict=True):
             report({"event": "training", "run": name, "share": share, "loss": loss})
 
-    outcomes = train(spec, data, runs, at_checkpoint=at_checkpoint, progress=progress)
+    def examined(replica: int, step: int) -> None:
+        report({"event": "examined", "run": job["runs"][replica], "step": step})
+
+    kept = examined if job["watched"] else None
+    outcomes = train(spec, data, runs, at_checkpoint=at_checkpoint, progress=progress, kept=kept)
     for replica, (name, run, outcome) in enumerate(zip(job["runs"], runs, outcomes, strict=True)):
         notes = list(outcome.notes)
         if outcome.diverged is not None:
