@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from emergence.core.errors import UserError, nearest
 from emergence.core.model_settings import LadderSettings, ModelSettings
 from emergence.core.schema import Axis
+from emergence.core.teacher_settings import TeacherSettings
 
 __all__ = [
     "TEXT_TASKS",
@@ -21,6 +22,7 @@ __all__ = [
     "ModelSettings",
     "StudySettings",
     "TaskSettings",
+    "TeacherSettings",
     "TokenizerSettings",
     "TrainingSettings",
     "validate_study",
@@ -72,7 +74,8 @@ class TrainingSettings(Settings):
     branch leaves the run and cools down (`training.schedule`). They take the place of ``checkpoints``, which are a
     number of them, evenly spaced in the logarithm of tokens, or one for as many tokens as a pass through the corpus has
     (``epochs``). ``initialise_embeddings`` is the folder of a run, or of a model exported in this project's layout,
-    whose token vectors every run begins with, such as one of `word2vec`.
+    whose token vectors every run begins with, such as one of `word2vec`. A ``teacher`` is a trained model that every
+    run learns from.
     """
 
     tokens: Annotated[float, Field(ge=1, le=1e18)]
@@ -85,6 +88,7 @@ class TrainingSettings(Settings):
     decay: Share = 0.2
     clip: Annotated[float, Field(gt=0)] = 1.0
     initialise_embeddings: str | None = None
+    teacher: TeacherSettings | None = None
 
     @field_validator("budgets", mode="before")
     @classmethod
@@ -227,6 +231,11 @@ class StudySettings(Settings):
         for name in TEXT_TASKS:
             if name in names and self.corpus is None:
                 raise ValueError(f"the task '{name}' needs a corpus; add corpus: {{files: [...]}}")
+        teacher = self.training.teacher
+        if teacher is not None and teacher.kind == "sequence" and self.training.checkpoints == "epochs":
+            raise ValueError(
+                "checkpoints: epochs counts passes through texts that a teacher has yet to write; give a number"
+            )
         if self.training.checkpoints == "epochs" and "corpus" not in (self.mixture or sources):
             raise ValueError("checkpoints: epochs counts passes through a corpus; add a corpus or give a number")
         if self.corpus is None and not sources:

@@ -30,6 +30,7 @@ def prepare(plan: Plan, folder: StudyFolder) -> None:
     """
     data, texts, context = folder.data, plan.texts, plan.study.model.context
     _same_texts(plan, folder)
+    _same_teacher(plan, folder)
     texts.tokenizer.save(data / "tokenizer.json")
     _remove_unread(plan, folder)
     if texts.corpus is not None:
@@ -102,6 +103,20 @@ def _same_texts(plan: Plan, folder: StudyFolder) -> None:
             f"the texts or tasks behind {folder.path} have changed since it was begun; choose another folder with --out"
         )
     folder.manifest["texts"] = plan.texts.identity
+
+
+def _same_teacher(plan: Plan, folder: StudyFolder) -> None:
+    """Refuse a teacher that was trained on since the first run in this folder: its models learnt from another."""
+    if plan.teacher is None:
+        return
+    described = {"shown": plan.teacher.shown, "identity": plan.teacher.identity}
+    before = folder.manifest.get("teacher", described)
+    if before["identity"] != described["identity"] and (folder.path / "models").exists():
+        raise UserError(
+            f"the teacher {plan.teacher.shown} is not the one that the models in {folder.path} were begun with "
+            f"({before['shown']}); give its step, or choose another folder with --out"
+        )
+    folder.manifest["teacher"] = described
 
 
 def open_mixture(data: Path, sources: dict[str, float], context: int, batch_rows: int, seed: int) -> Mixture:

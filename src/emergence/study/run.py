@@ -26,7 +26,7 @@ from emergence.study.executor import WorkerError, Workers
 from emergence.study.findings import Findings, ask_forecasts, find, read_forecasts, with_earlier, write_findings
 from emergence.study.folder import SOURCE, StudyFolder, open_folder
 from emergence.study.gather import gather
-from emergence.study.packing import Group, group_jobs, lay_out, set_stacks
+from emergence.study.packing import Group, describe_teaching, group_jobs, lay_out, set_stacks
 from emergence.study.plan import Job, Plan, make_plan
 from emergence.study.prepare import prepare
 from emergence.study.published import PublishedPlan, PublishedRun
@@ -200,6 +200,7 @@ def describe(plan: Plan, folder: StudyFolder, group: Group) -> dict[str, Any]:
         "tasks": {task.name: task.options for task in study.tasks if can_do(family, task.name)},
         "shots": list(study.evaluation.shots),
         "examples": study.evaluation.examples,
+        "teaching": describe_teaching(plan, group.rung),
         "spec": {
             "family": group.rung.family,
             "config": group.rung.config.to_dict(),

@@ -35,6 +35,7 @@ def run_group(job: dict[str, Any], report: Report) -> None:
     from emergence.models.family import FAMILIES
     from emergence.study.asking import Examiner
     from emergence.study.prepare import open_mixture
+    from emergence.study.teacher import teaching_of
     from emergence.study.texts import study_context
     from emergence.text import Tokenizer
     from emergence.training.loop import RunSpec, train
@@ -63,7 +64,8 @@ def run_group(job: dict[str, Any], report: Report) -> None:
         for name, loss in zip(job["runs"], losses, strict=True):
             report({"event": "training", "run": name, "share": share, "loss": loss})
 
-    outcomes = train(spec, data, runs, at_checkpoint=at_checkpoint, progress=progress)
+    teaching = None if job["teaching"] is None else teaching_of(job["teaching"])
+    outcomes = train(spec, data, runs, at_checkpoint=at_checkpoint, progress=progress, teaching=teaching)
     for replica, (name, run, outcome) in enumerate(zip(job["runs"], runs, outcomes, strict=True)):
         notes = list(outcome.notes)
         if outcome.diverged is not None:
