@@ -17,10 +17,10 @@ class TeacherSettings(Frozen):
     ``model`` is the folder of a run (at ``step``, or its last checkpoint), of an exported model, or one in Hugging
     Face's layout, or a name on the hub. Of kind ``token`` (Hinton et al. 2015, arXiv 1503.02531) it says at every
     supervised position how probable each token is: ``weight`` is the share of this in the loss, and probabilities are
-    softened by ``temperature``. Teacher and students then have the same tokens. Of kind ``sequence`` (Kim and Rush 2016,
-    arXiv 1606.07947) it writes what the students read in the place of the true answers and texts: ``texts`` answers to
-    the prompts of every task, the most probable by ``beams`` (one is greedy) after ``shots`` worked examples, and as
-    many texts in the place of a corpus, drawn at ``temperature``.
+    softened by ``temperature``. Teacher and students then have the same tokens. Of kind ``sequence`` (Kim and Rush
+    2016, arXiv 1606.07947) it writes what the students read in the place of the true answers and texts: ``texts``
+    answers to the prompts of every task, the most probable by ``beams`` (one is greedy) after ``shots`` worked
+    examples, and as many texts in the place of a corpus, drawn at ``temperature``.
     """
 
     model: Annotated[str, Field(min_length=1)]

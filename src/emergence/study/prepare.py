@@ -10,6 +10,7 @@ from emergence.core.seeds import stream
 from emergence.models.vectors import read_vectors, save_vectors
 from emergence.study.coverage import note_unknown
 from emergence.study.folder import StudyFolder, kept_embeddings
+from emergence.study.lessons import Lessons, read_written
 from emergence.study.plan import Plan
 from emergence.tasks.task import GeneratedTask
 from emergence.text import open_packed, pack
@@ -26,15 +27,18 @@ VALIDATION_ROWS = 512
 def prepare(plan: Plan, folder: StudyFolder) -> None:
     """Write the tokenizer, packed texts and example rows, or reuse what is there; note what the tokenizer cannot write.
 
+    Of what is trained on, a teacher may have written the answers and the texts (`study.lessons`).
+
     Raises UserError when the texts are not those this folder was begun with.
     """
     data, texts, context = folder.data, plan.texts, plan.study.model.context
     _same_texts(plan, folder)
-    _same_teacher(plan, folder)
     texts.tokenizer.save(data / "tokenizer.json")
     _remove_unread(plan, folder)
+    taught = read_written(plan, folder)
     if texts.corpus is not None:
-        for name, documents in (("training", texts.training), ("validation", texts.validation)):
+        training_documents = _written_texts(plan, taught) if "corpus" in taught else texts.training
+        for name, documents in (("training", training_documents), ("validation", texts.validation)):
             packed = pack(documents, texts.tokenizer, data / f"corpus-{name}.bin")
             if plan.study.corpus is not None and plan.study.corpus.rows != "windows":
                 rows_file = data / f"corpus-{name}-rows.bin"
@@ -51,20 +55,39 @@ def prepare(plan: Plan, folder: StudyFolder) -> None:
         task = plan.tasks[name]
         assert isinstance(task, GeneratedTask)
         budget = min(plan.tokens * plan.sources[name], MOST_ROW_TOKENS)
+        own = {"options": task.options.model_dump(), "seed": plan.study.seed} | (
+            {"data": task.data} if task.data else {}
+        )
+        written = taught.get(name)
         for split, rows in (("train", max(1, round(budget / context))), ("validation", VALIDATION_ROWS)):
+            by_teacher = written is not None and split == "train"
             pack_rows(
-                task,
+                written if written is not None and by_teacher else task,
                 texts.tokenizer,
                 data / f"{name}-{split}.bin",
                 split=split,
                 rows=rows,
                 context=context,
                 rng=stream(plan.study.seed, name, split),
-                identity={"options": task.options.model_dump(), "seed": plan.study.seed}
-                | ({"data": task.data} if task.data else {}),
+                identity=own | ({"teacher": written.fingerprint} if written is not None and by_teacher else {}),
             )
+    for written in taught.values():
+        if written.lost:
+            folder.note(written.lost)
     note_unknown(plan, folder)
     folder.record_files(data)
+
+
+def _written_texts(plan: Plan, taught: Lessons) -> tuple[str, ...]:
+    """Return the texts that a teacher wrote in the place of the corpus; raise UserError where they are too few."""
+    texts = tuple(dict.fromkeys(taught["corpus"].texts))
+    tokens = sum(len(ids) + 1 for ids in plan.texts.tokenizer.encode_arrays(texts))
+    if tokens < plan.study.model.context + 1:
+        raise UserError(
+            f"the texts of the teacher hold {tokens} tokens, but a context of {plan.study.model.context} needs one "
+            "more; raise training.teacher.texts"
+        )
+    return texts
 
 
 def _remove_unread(plan: Plan, folder: StudyFolder) -> None:
@@ -103,20 +126,6 @@ def _same_texts(plan: Plan, folder: StudyFolder) -> None:
             f"the texts or tasks behind {folder.path} have changed since it was begun; choose another folder with --out"
         )
     folder.manifest["texts"] = plan.texts.identity
-
-
-def _same_teacher(plan: Plan, folder: StudyFolder) -> None:
-    """Refuse a teacher that was trained on since the first run in this folder: its models learnt from another."""
-    if plan.teacher is None:
-        return
-    described = {"shown": plan.teacher.shown, "identity": plan.teacher.identity}
-    before = folder.manifest.get("teacher", described)
-    if before["identity"] != described["identity"] and (folder.path / "models").exists():
-        raise UserError(
-            f"the teacher {plan.teacher.shown} is not the one that the models in {folder.path} were begun with "
-            f"({before['shown']}); give its step, or choose another folder with --out"
-        )
-    folder.manifest["teacher"] = described
 
 
 def open_mixture(data: Path, sources: dict[str, float], context: int, batch_rows: int, seed: int) -> Mixture:

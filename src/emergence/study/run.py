@@ -26,6 +26,7 @@ from emergence.study.executor import WorkerError, Workers
 from emergence.study.findings import Findings, ask_forecasts, find, read_forecasts, with_earlier, write_findings
 from emergence.study.folder import SOURCE, StudyFolder, open_folder
 from emergence.study.gather import gather
+from emergence.study.lessons import lessons_to_write, written_flops
 from emergence.study.packing import Group, describe_teaching, group_jobs, lay_out, set_stacks
 from emergence.study.plan import Job, Plan, make_plan
 from emergence.study.prepare import prepare
@@ -51,8 +52,10 @@ def run_study(study: StudySettings, path: Path, progress: Progress = lambda even
         progress({"event": "plan", "plan": plan})
         earlier = read_forecasts(path / "forecasts.json")
         jobs = _unfinished(plan, folder)
-        with Workers(min(plan.workers, len(jobs))) as workers:
+        lessons = lessons_to_write(plan, folder) if isinstance(plan, Plan) else []
+        with Workers(min(plan.workers, max(len(jobs), len(lessons)))) as workers:
             if isinstance(plan, Plan):
+                _let_write(lessons, workers, progress)
                 prepare(plan, folder)
             _run_jobs(plan, folder, jobs, workers, progress)
         progress({"event": "judging", "doing": "gathering the scores"})
@@ -63,6 +66,14 @@ def run_study(study: StudySettings, path: Path, progress: Progress = lambda even
         forecasts = with_earlier(earlier, findings.forecasts, gathered.scores)
         with folder.rewriting("scores.parquet", "verdicts.json", "forecasts.json"):
             write_findings(path, gathered.scores, findings.assessment, forecasts)
+
+
+def _let_write(lessons: list[dict[str, Any]], workers: Workers, progress: Progress) -> None:
+    """Let the teacher write what the models are to read."""
+    if lessons:
+        sources = list(dict.fromkeys(lesson["source"] for lesson in lessons))
+        progress({"event": "lessons", "sources": sources, "texts": sum(lesson["count"] for lesson in lessons)})
+        workers.execute(lessons, progress)
 
 
 def _find(study: StudySettings, scores: pl.DataFrame, progress: Progress) -> Findings:
@@ -211,5 +222,7 @@ def describe(plan: Plan, folder: StudyFolder, group: Group) -> dict[str, Any]:
             "clip": training.clip,
             "schedule": asdict(plan.schedule),
             "embeddings": str(folder.embeddings.resolve()) if training.initialise_embeddings is not None else None,
+            "beforehand": 0.0 if family.learner == "nothing" else written_flops(plan, folder),
+            "sharers": len(plan.jobs),
         },
     }

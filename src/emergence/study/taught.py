@@ -99,6 +99,6 @@ def check_tokens(teacher: Teacher, texts: Texts, tasks: dict[str, Task]) -> None
         unknown = [letter for letter in task.alphabet if tokenizer.unknown_id in tokenizer.encode(letter)]
         if unknown:
             raise UserError(
-                f"the teacher {teacher.shown} has no token for {', '.join(map(repr, unknown[:5]))}, which the task {name} "
-                "writes; train the teacher on that task too, or leave the task out"
+                f"the teacher {teacher.shown} has no token for {', '.join(map(repr, unknown[:5]))}, which the task "
+                f"{name} writes; train the teacher on that task too, or leave the task out"
             )

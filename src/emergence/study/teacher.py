@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 from emergence.core.errors import UserError
 from emergence.core.published import split_revision
-from emergence.core.settings import StudySettings
 from emergence.core.store import DamagedFileError, sha256
 from emergence.core.teacher_settings import TeacherSettings
 from emergence.models.checkpoint import WEIGHTS, find_checkpoints, load_network, read_config

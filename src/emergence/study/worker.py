@@ -108,7 +108,11 @@ def main() -> None:
             events.write(json.dumps({"job": name, **event}) + "\n")
 
         try:
-            if "checkpoints" in job:
+            if "lesson" in job:
+                from emergence.study.writing import write_lesson
+
+                write_lesson(job, report)
+            elif "checkpoints" in job:
                 from emergence.study.asking_published import ask_published
 
                 ask_published(job, report)

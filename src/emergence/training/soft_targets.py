@@ -31,10 +31,10 @@ def distillation_loss(
     is 0 where both agree.
 
     ``student_logits`` and ``teacher_logits`` are [..., M, V], ``targets`` [..., M] the right tokens (or classes) and
-    ``weights`` [..., M] the factors a, which usually sum to 1. ``weight`` is w: at 0 this is the weighted cross-entropy,
-    and ``teacher_logits`` may be None. A teacher with more columns (padding of its table) has only the first V of them.
-    No gradient goes to the teacher. Raises ValueError where the teacher has fewer columns than the student, or no
-    logits at w above 0.
+    ``weights`` [..., M] the factors a, which usually sum to 1. ``weight`` is w: at 0 this is the weighted
+    cross-entropy, and ``teacher_logits`` may be None. Of a teacher with more columns (padding of its table) the first V
+    count. No gradient goes to the teacher. Raises ValueError where the teacher has fewer columns than the student, or
+    no logits at w above 0.
     """
     loss = student_logits.new_zeros(())
     if weight < 1:
