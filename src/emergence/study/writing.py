@@ -114,8 +114,8 @@ def _prompts(
     for text, own in zip(texts, ids, strict=True):
         if tokenizer.unknown_id is not None and tokenizer.unknown_id in own:
             raise UserError(
-                f"the teacher's tokenizer cannot write a prompt of the task {task.name}, for example {text!r}; choose a "
-                "task with the letters of its training"
+                f"the teacher's tokenizer cannot write a prompt of the task {task.name}, for example {text!r}; choose "
+                "a task with the letters of its training"
             )
     found = []
     for index, own in enumerate(ids):
