@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from emergence.core.errors import UserError, nearest
+from emergence.core.forecasts import FORECAST_AXES
 from emergence.core.model_settings import LadderSettings, ModelSettings
-from emergence.core.schema import Axis
+from emergence.core.schema import AXES, Axis
 from emergence.core.teacher_settings import TeacherSettings
 
 __all__ = [
@@ -122,14 +123,28 @@ class TrainingSettings(Settings):
 
 
 class TaskSettings(Settings):
-    """A task by name; every other key is an option of that task and is validated by it."""
+    """A task by name; every other key is an option of that task and is validated by it.
+
+    Where a study has the same kind of task several times, each has a name of its own and ``task`` says the kind.
+    """
 
     model_config = ConfigDict(frozen=True, extra="allow")
-    name: str
+    name: Annotated[str, Field(pattern=r"^[\w][\w.-]*$", max_length=60)]
+
+    @model_validator(mode="after")
+    def _named(self) -> TaskSettings:
+        if self.kind in TEXT_TASKS and self.kind != self.name:
+            raise ValueError(f"the task '{self.kind}' is about the one corpus; leave it its name")
+        return self
+
+    @property
+    def kind(self) -> str:
+        """The task's name in the catalogue."""
+        return str((self.model_extra or {}).get("task", self.name))
 
     @property
     def options(self) -> dict[str, Any]:
-        """The task's own options as written."""
+        """The task's own options as written, with its kind where that is not its name."""
         return dict(self.model_extra or {})
 
 
@@ -155,7 +170,7 @@ class AnalysisSettings(Settings):
     ``{params: 1e5}``, and forecasts along that axis alone.
     """
 
-    axes: tuple[Axis, ...] = ("params", "tokens", "flops", "loss")
+    axes: tuple[Axis, ...] = AXES
     resamples: Annotated[int, Field(ge=100, le=100_000)] = 1000
     hold_out: Literal["largest"] | Annotated[int, Field(ge=0)] = "largest"
     forecast_above: dict[Axis, Annotated[float, Field(gt=0)]] | None = None
@@ -165,6 +180,10 @@ class AnalysisSettings(Settings):
         if self.forecast_above is not None:
             if len(self.forecast_above) != 1:
                 raise ValueError("forecast_above takes one axis with its value, for example {params: 1e5}")
+            if axis := next((axis for axis in self.forecast_above if axis not in FORECAST_AXES), None):
+                raise ValueError(
+                    f"nothing is forecast along {axis}, which has no next scale; choose {', '.join(FORECAST_AXES)}"
+                )
             if self.hold_out == 0:
                 raise ValueError("hold_out: 0 forecasts nothing; leave out hold_out or forecast_above")
         return self

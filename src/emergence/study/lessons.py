@@ -111,7 +111,7 @@ def _jobs(plan: Plan, folder: StudyFolder, source: str) -> list[dict[str, Any]]:
     options: dict[str, Any] = {}
     data = ""
     if isinstance(task, GeneratedTask):
-        options, data = next(own.options for own in plan.study.tasks if own.name == source), task.data
+        options, data = next(own.options for own in plan.study.tasks if own.name == source), task.fingerprint
     asked = settings.model_dump(exclude={"model", "step"})
     what = {"source": source, "options": options, "settings": asked, "seed": plan.study.seed}
     jobs = []

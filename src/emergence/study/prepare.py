@@ -10,7 +10,7 @@ from emergence.core.seeds import stream
 from emergence.models.vectors import read_vectors, save_vectors
 from emergence.study.coverage import note_unknown
 from emergence.study.folder import StudyFolder, kept_embeddings
-from emergence.study.lessons import Lessons, read_written
+from emergence.study.lessons import Lessons, Written, read_written
 from emergence.study.plan import Plan
 from emergence.tasks.task import GeneratedTask
 from emergence.text import open_packed, pack
@@ -55,21 +55,20 @@ def prepare(plan: Plan, folder: StudyFolder) -> None:
         task = plan.tasks[name]
         assert isinstance(task, GeneratedTask)
         budget = min(plan.tokens * plan.sources[name], MOST_ROW_TOKENS)
-        own = {"options": task.options.model_dump(), "seed": plan.study.seed} | (
-            {"data": task.data} if task.data else {}
-        )
+        own = {"options": task.options.model_dump(), "seed": plan.study.seed}
+        own |= {"data": task.fingerprint} if task.fingerprint else {}
         written = taught.get(name)
         for split, rows in (("train", max(1, round(budget / context))), ("validation", VALIDATION_ROWS)):
-            by_teacher = written is not None and split == "train"
+            maker = written if split == "train" and written is not None else task
             pack_rows(
-                written if written is not None and by_teacher else task,
+                maker,
                 texts.tokenizer,
                 data / f"{name}-{split}.bin",
                 split=split,
                 rows=rows,
                 context=context,
                 rng=stream(plan.study.seed, name, split),
-                identity=own | ({"teacher": written.fingerprint} if written is not None and by_teacher else {}),
+                identity=own | ({"teacher": maker.fingerprint} if isinstance(maker, Written) else {}),
             )
     for written in taught.values():
         if written.lost:
@@ -80,7 +79,7 @@ def prepare(plan: Plan, folder: StudyFolder) -> None:
 
 def _written_texts(plan: Plan, taught: Lessons) -> tuple[str, ...]:
     """Return the texts that a teacher wrote in the place of the corpus; raise UserError where they are too few."""
-    texts = tuple(dict.fromkeys(taught["corpus"].texts))
+    texts = tuple(taught["corpus"].texts)
     tokens = sum(len(ids) + 1 for ids in plan.texts.tokenizer.encode_arrays(texts))
     if tokens < plan.study.model.context + 1:
         raise UserError(

@@ -56,10 +56,11 @@ def _can_learn(name: str) -> bool:
 def _check_reading(study: StudySettings, settings: TeacherSettings, teacher: Teacher, tasks: dict[str, Task]) -> None:
     """Raise UserError where the teacher cannot read what the students read, or write what they are to read."""
     sources = study.mixture or dict.fromkeys([*(["corpus"] if study.corpus else []), *tasks])
+    kinds = {task.name: task.kind for task in study.tasks}
     if teacher.own:
         family = FAMILIES.load(teacher.family)
         for name in tasks:
-            if name in sources and tasks[name].trains and not can_do(family, name):
+            if name in sources and tasks[name].trains and not can_do(family, kinds[name]):
                 raise UserError(
                     f"the teacher {teacher.shown} ({teacher.family}) cannot do the task {name}; leave it out"
                 )

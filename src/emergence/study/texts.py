@@ -63,7 +63,7 @@ def read_texts(study: StudySettings, tasks: dict[str, Task], given: Tokenizer | 
     """Read and split the corpus, and build the tokenizer on its training part and on what the tasks write, unless one
     is ``given`` and the study asks for no other."""
     alphabet = "".join(sorted({character for task in tasks.values() for character in task.alphabet}))
-    files = tuple(task.data for task in tasks.values() if isinstance(task, GeneratedTask) and task.data)
+    files = tuple(task.fingerprint for task in tasks.values() if isinstance(task, GeneratedTask) and task.fingerprint)
     if study.corpus is None:
         return Texts(given or build_tokenizer(TokenizerSettings(kind="char"), [], alphabet), files=files)
     if not study.corpus.files:
