@@ -134,6 +134,9 @@ class StudyProgress(Bar):
         self._flops = {name: self._flops[name] for name in event["waiting"]}
         self._task = self._bar.add_task(self._work, total=sum(self._flops.values()) or 1, doing="")
 
+    def _on_lessons(self, event: dict[str, Any]) -> None:
+        self._say(f"the teacher writes {event['texts']:,} texts first ({', '.join(event['sources'])})")
+
     def _on_groups(self, event: dict[str, Any]) -> None:
         stacked = [name for name in event["names"] if "+" in name]
         if stacked:

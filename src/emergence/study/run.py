@@ -27,7 +27,8 @@ from emergence.study.executor import WorkerError, Workers
 from emergence.study.findings import Findings, ask_forecasts, find, read_forecasts, with_earlier, write_findings
 from emergence.study.folder import SOURCE, StudyFolder, claim, open_folder
 from emergence.study.gather import gather
-from emergence.study.packing import Group, group_jobs, lay_out, set_stacks
+from emergence.study.lessons import lessons_to_write, written_flops
+from emergence.study.packing import Group, describe_teaching, group_jobs, lay_out, set_stacks
 from emergence.study.plan import Job, Plan, make_plan
 from emergence.study.prepare import prepare
 from emergence.study.published import PublishedPlan, PublishedRun
@@ -67,7 +68,8 @@ def run_study(study: StudySettings, path: Path, progress: Progress = lambda even
         progress({"event": "plan", "plan": plan})
         earlier = read_forecasts(path / "forecasts.json")
         jobs, afterwards = _unfinished(plan, folder), stage_jobs(plan)
-        with Workers(min(plan.workers, len(jobs) + len(afterwards))) as workers:
+        lessons = lessons_to_write(plan, folder) if isinstance(plan, Plan) else []
+        with Workers(min(plan.workers, max(len(jobs), len(lessons), len(afterwards)))) as workers:
             _do(plan, folder, jobs, workers, progress)
             run_stages(plan, folder, workers, progress, afterwards)
         progress({"event": "judging", "doing": "gathering the scores"})
@@ -78,6 +80,14 @@ def run_study(study: StudySettings, path: Path, progress: Progress = lambda even
         forecasts = with_earlier(earlier, findings.forecasts, gathered.scores)
         with folder.rewriting("scores.parquet", "verdicts.json", "forecasts.json"):
             write_findings(path, gathered.scores, findings.assessment, forecasts)
+
+
+def _let_write(lessons: list[dict[str, Any]], workers: Workers, progress: Progress) -> None:
+    """Let the teacher write what the models are to read."""
+    if lessons:
+        sources = list(dict.fromkeys(lesson["source"] for lesson in lessons))
+        progress({"event": "lessons", "sources": sources, "texts": sum(lesson["count"] for lesson in lessons)})
+        workers.execute(lessons, progress)
 
 
 def _find(study: StudySettings, scores: pl.DataFrame, progress: Progress) -> Findings:
@@ -118,6 +128,7 @@ def _do(
     """Train and ask. ``progress`` is told of every checkpoint that is on the disk with its answers where the runs are
     ``watched``, and may end them by an exception."""
     if isinstance(plan, Plan):
+        _let_write(lessons_to_write(plan, folder), workers, progress)
         prepare(plan, folder)
     _run_jobs(plan, folder, jobs, workers, progress, watched)
 
@@ -251,6 +262,7 @@ def describe(plan: Plan, folder: StudyFolder, group: Group, *, watched: bool = F
         "tasks": {task.name: task.options for task in study.tasks if can_do(family, task.kind)},
         "shots": list(study.evaluation.shots),
         "examples": study.evaluation.examples,
+        "teaching": describe_teaching(plan, group.rung),
         "spec": {
             "family": group.rung.family,
             "config": group.rung.config.to_dict(),
@@ -261,5 +273,7 @@ def describe(plan: Plan, folder: StudyFolder, group: Group, *, watched: bool = F
             "clip": training.clip,
             "schedule": asdict(plan.schedule),
             "embeddings": str(folder.embeddings.resolve()) if training.initialise_embeddings is not None else None,
+            "beforehand": 0.0 if family.learner == "nothing" else written_flops(plan, folder),
+            "sharers": len(plan.jobs),
         },
     }

@@ -34,6 +34,4 @@ def _telling() -> tuple[str, ...]:
     chinese = LEXICONS["zh"]
     negations = CHINESE_NEGATIONS | OPENING_NEGATIONS
     listed = (word for word in own_thesaurus().words if len(word) > 1 and not word.isascii())
-    return tuple(
-        {*chinese.positive, *chinese.negative, *chinese.intensifiers, *negations, *listed}
-    )
+    return tuple({*chinese.positive, *chinese.negative, *chinese.intensifiers, *negations, *listed})
