@@ -12,7 +12,7 @@ import click
 from emergence.cli.models import print_json, with_json
 
 if TYPE_CHECKING:
-    from emergence.api import Written
+    from emergence.api.synthesising import Written
 
 __all__ = ["add_synthesis_commands"]
 

@@ -63,8 +63,9 @@ def assemble(
         notes.extend(said)
         return _fit(examples, options, name, notes)
 
-    train = one(None, "train")
-    whole = train
+    whole = train = one(None, "train")
+    if kind == "classification":
+        _two_classes(task, whole)
     tests = {name: one(own, name) for name, own in options.tests.items()}
     if "test" not in tests:
         share, fold = options.split.test, options.split.fold
@@ -77,7 +78,7 @@ def assemble(
         validation = one(options.validation, "validation")
     else:
         validation, train = split_off(train, "validation", 0.0, options.split.validation / (1 - share))
-    for name, examples in (("train", train), ("validation", validation), *tests.items()):
+    for name, examples in (("train", train), *tests.items(), ("validation", validation)):
         if not examples and not (name == "validation" and options.validation is None and not options.split.validation):
             raise UserError(f"task {task}: the split leaves no example for {name}; give more examples or other shares")
     labels: tuple[str, ...] = ()
@@ -111,6 +112,15 @@ def assemble(
     )
 
 
+def _two_classes(task: str, whole: Sequence[Labelled]) -> None:
+    labels = {example.label for example in whole}
+    if len(labels) < 2:
+        raise UserError(
+            f"task {task}: all examples are of one class, {labels.pop()!r}; there is nothing to tell apart: name files "
+            "of other classes too, or another column for the label"
+        )
+
+
 def _fit(examples: Examples, options: LabelledOptions, name: str, notes: list[str]) -> Examples:
     """Leave out what is too long, and name every example's group."""
     most = options.longest
@@ -138,11 +148,6 @@ def _labels(
 ) -> tuple[str, ...]:
     """Return the classes of the training files, in order; they are checked against every other set."""
     labels = tuple(sorted({example.label for example in whole}))
-    if len(labels) < 2:
-        raise UserError(
-            f"task {task}: all examples are of one class, {labels[0]!r}; there is nothing to tell apart: name files of "
-            "other classes too, or another column for the label"
-        )
     for name, examples in (("validation", validation), *tests.items()):
         unknown = Counter(example.label for example in examples if example.label not in labels)
         if unknown:

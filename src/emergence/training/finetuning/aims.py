@@ -31,8 +31,18 @@ class Aim(Protocol):
     """Training examples, how a few of them are learnt from, and how good the network is at held-out ones."""
 
     name: str
-    head: nn.Module | None
-    lengths: Sequence[int]  # tokens of every training example
+
+    @property
+    def head(self) -> nn.Module | None:
+        """What stands on the trunk, where something does."""
+
+    @property
+    def lengths(self) -> Sequence[int]:
+        """Tokens of every training example."""
+
+    @property
+    def validation_tokens(self) -> int:
+        """Tokens of all validation examples together."""
 
     def loss(self, network: Any, numbers: Sequence[int]) -> torch.Tensor:
         """Return the mean loss of the training examples with these numbers."""
@@ -70,6 +80,11 @@ class Classes:
     def lengths(self) -> list[int]:
         """Tokens of every training example."""
         return [len(row) for row in self.train.ids]
+
+    @property
+    def validation_tokens(self) -> int:
+        """Tokens of all validation examples."""
+        return self.validation.tokens
 
     def loss(self, network: Any, numbers: Sequence[int]) -> torch.Tensor:
         """Return the mean cross-entropy in nats."""
@@ -119,6 +134,11 @@ class Values:
     def lengths(self) -> list[int]:
         """Tokens of every training example."""
         return [len(row) for row in self.train.ids]
+
+    @property
+    def validation_tokens(self) -> int:
+        """Tokens of all validation examples."""
+        return self.validation.tokens
 
     def loss(self, network: Any, numbers: Sequence[int]) -> torch.Tensor:
         """Return the mean squared error in units of the spread."""
