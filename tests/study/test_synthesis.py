@@ -11,6 +11,8 @@ import pytest
 
 import emergence as em
 from emergence.core.errors import UserError
+from emergence.study.synthesis import Prompts, SynthesisSettings
+from emergence.study.writing_texts import Writer
 from emergence.tasks.catalogue import make_task
 from emergence.tasks.labelled import LabelledTask
 from emergence.tasks.labelled_schema import LabelledData
@@ -106,7 +108,7 @@ def test_the_same_request_is_made_once(model: em.Model, tmp_path: Path) -> None:
         em.synthesise(model, out, labels=["sea"], number=5, max_tokens=24, seed=3)
 
 
-@pytest.mark.parametrize("shots", [0, 2, 8])
+@pytest.mark.parametrize("shots", [0, 2])
 def test_nothing_known_comes_out_and_the_task_reads_it(home: Path, model: em.Model, shots: int, tmp_path: Path) -> None:
     out, plain = tmp_path / "more.jsonl", data_of(task(home))
     made = em.synthesise(model, out, task=task(home), number=8, shots=shots, max_tokens=24)
@@ -117,6 +119,18 @@ def test_nothing_known_comes_out_and_the_task_reads_it(home: Path, model: em.Mod
     data = data_of(task(home, synthetic=str(out)))
     assert {example.text for example in data.train[len(plain.train) :]} == texts
     assert (data.validation, data.tests) == (plain.validation, plain.tests)
+
+
+def test_examples_are_shown_as_far_as_they_fit(model: em.Model) -> None:
+    writer = Writer(model.network, model.tokenizer, "R00")
+    shown = [" ".join(["wave"] * n) for n in (3, 4, 5)]
+    prompts = Prompts(writer, "sea", shown, SynthesisSettings(number=1, shots=3, max_tokens=30))
+    rng = np.random.default_rng(0)
+    drawn = [prompts.draw(rng) for _ in range(20)]
+    # 96 tokens less 30 of the answer: the longest example, of 29 tokens and a separator, has no room.
+    assert {tuple(sorted(prompt)) for prompt in drawn} == {("sea:", f"sea: {shown[0]}", f"sea: {shown[1]}")}
+    assert all(prompt[-1] == "sea:" for prompt in drawn)
+    assert {prompt[0] for prompt in drawn} == {f"sea: {shown[0]}", f"sea: {shown[1]}"}
 
 
 @pytest.mark.parametrize(
@@ -159,16 +173,23 @@ def test_there_and_back(home: Path, model: em.Model, tmp_path: Path) -> None:
     out = tmp_path / "back.jsonl"
     made = em.back_translate(model, model, out, task=task(home, "single.tsv"), max_tokens=12)
     rows = {row["text"]: row for row in rows_of(out)}
-    expected = {BACK[THERE[word]]: label for label, words in WORDS.items() for word in words if word in THERE}
-    del expected["peak"], expected["h"]  # unchanged, and too short
-    assert {text: row["label"] for text, row in rows.items() if text in expected} == expected
-    assert "peak" not in rows
-    assert "h" not in rows
+    labels = {word: label for label, words in WORDS.items() for word in words}
+    foreign = {word: model.generate(f"{word}→", max_tokens=12) for word in labels}
+    expected: dict[str, str] = {}
+    between: list[str] = []
+    for word, label in labels.items():
+        text = model.generate(f"{foreign[word]}→", max_tokens=12)
+        if text not in {*labels, *expected} and len(word) / 2 <= len(text) <= 2 * len(word):
+            expected[text] = label
+            between.append(foreign[word])
+    assert {text: row["label"] for text, row in rows.items()} == expected
+    planted = {BACK[THERE[word]]: label for word, label in labels.items() if word in THERE}
+    assert len(planted.items() & expected.items()) >= 2  # the model has learnt some of its dictionaries
+    assert "h" not in rows  # of path: too short
     assert {row["source"] for row in rows.values()} == {"back-translation"}
-    assert "1 in the training set" in made.notes[0]
-    assert "less than half as long" in made.notes[0]
+    assert f"{len(rows)} of 8 texts came back changed" in made.notes[0]
     seal = json.loads(out.with_suffix(".json").read_text())
-    assert seal["between"][list(rows).index("swell")] == "wuv"
+    assert seal["between"] == between
     data = data_of(task(home, "single.tsv", synthetic=str(out)))
     assert {example.text for example in data.train[8:]} == set(rows)
     assert not em.back_translate(model, model, out, task=task(home, "single.tsv"), max_tokens=12).made
