@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from emergence.core.errors import UserError, nearest
+from emergence.tasks.further import perturbed_tests, synthetic_examples
 from emergence.tasks.labelled_options import LabelledOptions, ReadingOptions
 from emergence.tasks.labelled_schema import Kind, Labelled, LabelledData
 
@@ -93,6 +94,10 @@ def assemble(
     sets = {"train": train, "validation": validation, **tests}
     if read_differently is not None:
         sets = {name: [_one_text(e, options.read, task) for e in examples] for name, examples in sets.items()}
+    if options.synthetic:
+        sets["train"] = [*sets["train"], *synthetic_examples(options.synthetic, sets, labels, kind, task, notes)]
+    for name, examples in perturbed_tests(sets["test"], options, notes).items():
+        sets[name] = tests[name] = examples
     leaks = _leaks(sets, notes)
     _contradictions(sets["train"], notes)
     return LabelledData(
