@@ -134,7 +134,7 @@ def test_leaks_are_counted_whatever_case_and_white_space(tmp_path: Path) -> None
     assert data.leaks == {"validation": 0, "test": 2, "again": 2}
     assert list(data.tests) == ["test", "again"]
     assert any(note.startswith("test: 2 of 3 examples stand in the training set too") for note in data.notes)
-    assert any(note.startswith("train: 1 texts stand there with different labels") for note in data.notes)
+    assert any(note.startswith("train: texts with several different labels there: 1") for note in data.notes)
 
 
 def test_cells_with_several_ids(tmp_path: Path) -> None:
@@ -270,7 +270,7 @@ def test_answers_that_are_elsewhere_or_nowhere(tmp_path: Path) -> None:
     said = " ".join(data.notes)
     assert "1 with an answer that is not in the passage" in said
     assert "1 without an answer" in said
-    assert "1 answers did not stand where the file says" in said
+    assert "answers that did not stand where the file says: 1" in said
 
 
 def context_of(task: LabelledTask, size: int = 256) -> TaskContext:
@@ -293,7 +293,8 @@ def test_a_language_model_is_asked_with_all_classes_to_choose_from(by_class: dic
             assert q.target_ids in q.choices
             assert q.prompt.count("label:") == shots + 1
             assert task.score(q, q.target, [-1.0], [True])["accuracy"] == 1.0
-            assert task.score(q, "positive", [-1.0], [True])["accuracy"] == 0.0  # a word without its space
+            assert task.score(q, q.target.strip(), [-1.0], [True])["accuracy"] == 1.0
+            assert task.score(q, "posit", [-1.0], [True])["accuracy"] == 0.0
     test = [e.label for e in data.tests["test"]]
     assert task.floor == max(test.count("positive"), test.count("negative")) / len(test)
     with pytest.raises(UserError, match="leave longer examples out with the task's option longest"):
@@ -362,6 +363,9 @@ def test_macro_f1_of_all_answers_has_a_jackknife_error(by_class: dict[str, list[
         ("a.csv", b"text,label\na,x\nb,y\n", {"split": {"fold": 5}}, "with test: 0.2 there is no fold 5"),
         ("a.csv", b"text,label\na,x\nb,y\n", {"split": {"test": 0}}, "the split leaves no example for test"),
         ("a.csv", b"text,label\na,x\nb,y\n", {"labels": {"x": ["9"]}}, "2 with a label of no class"),
+        ("a.csv", b"text,label\n", {"labels": {"x": ["1", "2"], "y": [2]}}, "'2' cannot mean both x and y"),
+        ("a.csv", b"text,label\n", {"tests": {"train": "a.csv"}}, "a test set cannot be called train"),
+        ("a.csv", b"text,label\n", {"tests": {"test": "b"}, "split": {"fold": 1}}, "leave out split.test and"),
         ("a.csv", b"text,label\na,x\nb,y\n", {"template": "label: "}, "the template has no {text}"),
         ("a.csv", b"text,label\na,x\nb,y\n", {"lables": {}}, r"unknown option 'lables'; did you mean 'labels'\?"),
     ],
