@@ -101,8 +101,10 @@ def pairs_file(path: Path, n: int = 240) -> Path:
 
 def test_examples_of_one_group_are_on_one_side(tmp_path: Path) -> None:
     path = str(pairs_file(tmp_path / "pairs.tsv"))
+    own = tmp_path / "own.csv"
+    own.write_text("text,second,label\nno,column of the group,neutral\n", encoding="utf-8")
     for group in ("text", "sentence1"):
-        data = read(files=path, group=group)
+        data = read(files=path, group=group, tests={"other": str(own)})
         found = texts(data)
         assert not found["train"] & found["test"]
         assert not found["train"] & found["validation"]
@@ -171,7 +173,7 @@ def test_a_set_may_be_read_otherwise(tmp_path: Path) -> None:
     train, other, third = tmp_path / "train.csv", tmp_path / "other.txt", tmp_path / "third.jsonl"
     train.write_text("text,label\n" + "".join(f"{s},{s[:3]}\n" for s in sentences(40, "bad") + sentences(40, "fin")))
     other.write_bytes("caf\xe9 @ home@-1\nagain@1\n".encode("latin-1"))
-    third.write_text('{"label": "fin", "text": "a"}\n\n{"text": "b\u2028c", "label": "bad"}\n', encoding="utf-8")
+    third.write_text('{"label": ["fin"], "text": "a"}\n\n{"text": "b\u2028c", "label": "bad"}\n', encoding="utf-8")
     mapped = {"fin": ["1"], "bad": ["-1"]}
     tests = {
         "cafe": {"files": str(other), "separator": "@", "encoding": "latin-1", "labels": mapped},
@@ -218,12 +220,13 @@ def test_regression_and_completion(tmp_path: Path) -> None:
     assert all(e.value == int(e.text[2:]) / 4 and e.second == f"b {e.text[2:]}" for e in data.train)
     assert task.answer(Labelled("x", value=2.0)) == "2"
     path = tmp_path / "long.jsonl"
-    rows = [{"document": f"long {i} text", "summary": [f"short {i}", f"brief {i}"]} for i in range(60)]
+    rows = [{"document": f"long {i}\n text ", "summary": [f"short {i}", f"brief {i}"]} for i in range(60)]
     path.write_text("\n".join(map(json.dumps, [*rows, {"document": "none", "summary": []}])))
     for name in ("summarisation", "completion"):
         data = made(name, files=str(path)).data()
         assert data.kind == "generation"
         assert data.train[0].answers[1].startswith("brief ")
+        assert data.train[0].text.endswith("\n text")  # lines are kept where text is to be written
         assert any("1 without an answer" in note for note in data.notes)
 
 

@@ -50,7 +50,8 @@ class LabelledTask(GeneratedTask):
 
     def _read(self, options: ReadingOptions, name: str) -> tuple[list[Labelled], list[str]]:
         """Return the examples of one set, and what is to be said of it."""
-        found = read_set(options, self.kind, self.name, self.options.group)
+        # Only the training files are split, so that others need no column for the group.
+        found = read_set(options, self.kind, self.name, self.options.group if name == "train" else None)
         said = found.sentence(name)
         return found.examples, [said] if said else []
 
