@@ -12,6 +12,7 @@ import polars as pl
 from emergence.core.carry_over import CarryOver
 from emergence.core.collapse import Collapse
 from emergence.core.forecasts import ForecastFile
+from emergence.core.onset_shift import OnsetShift
 from emergence.core.schema import PER_MODEL, SCORE_COLUMNS, Axis, Calibration, Verdict, VerdictName
 
 __all__ = ["VERDICT_ORDER", "Ability", "ReportData", "ScalingFit", "complete", "find_abilities", "models_by_size"]
@@ -65,6 +66,7 @@ class ReportData:
     calibration: Sequence[Calibration] = ()
     collapses: Sequence[Collapse] = ()
     carry_overs: Sequence[CarryOver] = ()
+    onset_shifts: Sequence[OnsetShift] = ()
     forecasts: ForecastFile | None = None
     facts: Mapping[str, str] = field(default_factory=dict)
     notes: Sequence[str] = ()

@@ -15,6 +15,7 @@ from emergence.report.data import ReportData, find_abilities
 from emergence.report.encodings import Spec
 from emergence.report.families import family_charts
 from emergence.report.gallery import Gallery
+from emergence.report.onset_shift_chart import onset_shift_charts
 from emergence.report.texts import Texts
 from emergence.report.theme import CONFIG
 from emergence.report.wider_charts import collapse_charts, forecast_charts
@@ -23,6 +24,7 @@ __all__ = ["Figure", "figures", "main_figures"]
 
 MOST_FILES = 24  # abilities whose figure is written to a file
 
+_ALWAYS = ("scaling-", "forecasts-", "collapse-", "families-", "onsets-")
 SUFFIXES = (".svg", ".png", ".pdf", ".json", ".html")
 
 
@@ -73,9 +75,9 @@ def figures(data: ReportData, *, limit: int | None = None, language: str = "en")
 
     ``<ability>-<axis>`` holds the headline and the smooth curve side by side, ``<ability>-runs-<axis>`` every run in
     training, ``<ability>-replicas`` the share of able replicas; ``forecasts-<axis>``, ``families-<n>-<axis>``,
-    ``collapse-<n>``, ``losses`` and ``scaling-<metric>-<axis>`` (with the family where there are several) exist where
-    the data does. ``limit`` keeps the figures of that many abilities, the most telling ones. Drawing a file takes about
-    a fifth of a second.
+    ``collapse-<n>``, ``onsets-<n>``, ``losses`` and ``scaling-<metric>-<axis>`` (with the family where there are
+    several) exist where the data does. ``limit`` keeps the figures of that many abilities, the most telling ones.
+    Drawing a file takes about a fifth of a second.
     """
     texts = Texts(language)
     gallery = Gallery(data, texts, legend=True)
@@ -98,6 +100,8 @@ def figures(data: ReportData, *, limit: int | None = None, language: str = "en")
             found[f"families-{number}-{axis}"] = Figure(gallery.standalone([chart], texts("families.title")))
     for number, (_, chart) in enumerate(collapse_charts(gallery, abilities), start=1):
         found[f"collapse-{number}"] = Figure(gallery.standalone([chart], texts("collapse.title")))
+    for number, (_, chart) in enumerate(onset_shift_charts(gallery), start=1):
+        found[f"onsets-{number}"] = Figure(gallery.standalone([chart], texts("onsets.title")))
     losses = gallery.losses()
     if losses:
         found["losses"] = Figure(gallery.standalone(losses, texts("losses.title")))
@@ -115,7 +119,7 @@ def main_figures(data: ReportData, *, language: str = "en") -> dict[str, Figure]
     return {
         name: figure
         for name, figure in figures(data, limit=MOST_FILES, language=language).items()
-        if name in wanted or name == "losses" or name.startswith(("scaling-", "forecasts-", "collapse-", "families-"))
+        if name in wanted or name == "losses" or name.startswith(_ALWAYS)
     }
 
 
