@@ -18,12 +18,15 @@ if TYPE_CHECKING:
         Verdict,
         Verdicts,
         analyze,
+        back_translate,
         evaluate,
         load,
         open_study,
         plan,
         power,
         run,
+        show_changes,
+        synthesise,
     )
 
 __version__ = "0.1.0"
@@ -36,12 +39,15 @@ __all__ = [
     "Verdict",
     "Verdicts",
     "analyze",
+    "back_translate",
     "evaluate",
     "load",
     "open_study",
     "plan",
     "power",
     "run",
+    "show_changes",
+    "synthesise",
 ]
 
 

@@ -11,6 +11,7 @@ from emergence.api.evaluating import Evaluation, evaluate
 from emergence.api.model import Model, load
 from emergence.api.planning import power
 from emergence.api.results import Result, Verdicts
+from emergence.api.synthesising import back_translate, show_changes, synthesise
 from emergence.core.errors import UserError, unknown_name
 from emergence.core.schema import Axis, Verdict
 from emergence.core.settings import StudySettings as Study
@@ -30,12 +31,15 @@ __all__ = [
     "Verdict",
     "Verdicts",
     "analyze",
+    "back_translate",
     "evaluate",
     "load",
     "open_study",
     "plan",
     "power",
     "run",
+    "show_changes",
+    "synthesise",
 ]
 
 Progress = Callable[[dict[str, Any]], None]

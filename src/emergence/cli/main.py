@@ -15,6 +15,7 @@ import click
 from emergence.cli.evaluating import evaluate_options
 from emergence.cli.models import add_model_commands, print_json, with_json
 from emergence.cli.power import power_options
+from emergence.cli.synthesising import add_synthesis_commands
 from emergence.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 LEAST_WIDTH = 72  # below it a terminal wraps lines, which loses nothing; a narrower table would drop columns
-AXIS_NAMES = ("params", "tokens", "flops", "loss")
+AXIS_NAMES = ("params", "tokens", "flops", "loss", "examples", "bits", "training_tasks")
 
 
 class _Program(click.Group):
@@ -253,6 +254,7 @@ def evaluate(model: str, out: Path | None, as_json: bool, **asked: Any) -> None:
 
 
 add_model_commands(cli)
+add_synthesis_commands(cli)
 
 
 def _console(*, stderr: bool = False) -> Console:
@@ -267,13 +269,15 @@ def _show(result: Any) -> None:
     """Print the verdict table, how far it can be trusted, what is forecast, and the notes."""
     from emergence.report import verdict_table
     from emergence.report.search import search_line
-    from emergence.report.terminal import assessment_lines, telling
+    from emergence.report.terminal import assessment_lines, breaking_lines, telling
 
     console = _console()
     shown, others = telling(result.verdicts)
     console.print(verdict_table(shown))
     if others:
         console.print(others, style="dim", markup=False, highlight=False)
+    for line in breaking_lines(shown):
+        console.print(line, markup=False, highlight=False)
     for line in assessment_lines(result.calibration, result.collapses, result.carry_overs, result.forecasts):
         console.print(line, markup=False, highlight=False)
     if searched := search_line(result.data):

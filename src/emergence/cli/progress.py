@@ -134,6 +134,9 @@ class StudyProgress(Bar):
         self._flops = {name: self._flops[name] for name in event["waiting"]}
         self._task = self._bar.add_task(self._work, total=sum(self._flops.values()) or 1, doing="")
 
+    def _on_lessons(self, event: dict[str, Any]) -> None:
+        self._say(f"the teacher writes {event['texts']:,} texts first ({', '.join(event['sources'])})")
+
     def _on_groups(self, event: dict[str, Any]) -> None:
         stacked = [name for name in event["names"] if "+" in name]
         if stacked:
@@ -167,6 +170,30 @@ class StudyProgress(Bar):
 
     def _on_killed(self, event: dict[str, Any]) -> None:
         self._say(f"the worker of {event['job']} died (exit status {event['code']}); going on from its last checkpoint")
+
+    def _on_stage(self, event: dict[str, Any]) -> None:
+        """Models are adapted: a bar of its own, of what that costs."""
+        self._total, self._finished = event["total"], event["total"] - len(event["waiting"])
+        if self._finished:
+            self._say(f"{self._finished} of {self._total} adaptations are finished already")
+        self._flops, self._done, self._doing = dict(event["waiting"]), {}, {}
+        self._bar.remove_task(self._task)
+        self._task = self._bar.add_task("adapting", total=sum(self._flops.values()) or 1, doing="")
+
+    def _on_adapting(self, event: dict[str, Any]) -> None:
+        self._done[event["job"]] = event["share"]
+        self._doing[event["job"]] = f"{event['job']} {event['says']}"
+        self._update()
+
+    def _on_adapted(self, event: dict[str, Any]) -> None:
+        name = event["job"]
+        self._done[name] = 1.0
+        self._doing.pop(name, None)
+        self._finished += 1
+        if not self._console.is_terminal:
+            seconds = time.monotonic() - self._since
+            self._say(f"[{seconds:5.0f} s] {name} done ({self._finished} of {self._total})")
+        self._update()
 
     def _on_judging(self, event: dict[str, Any]) -> None:
         self._bar.update(self._task, description="judging", doing=event["doing"])

@@ -95,7 +95,7 @@ class Workers:
 
     def measure(self, request: dict[str, Any]) -> float:
         """Let an idle worker answer `study.packing.measure_here`."""
-        worker = self._active[0]
+        worker = self._active[0] if self._active else self._start()
         worker.give({"measure": request})
         while (events := worker.events()) is not None:
             if events:
@@ -109,7 +109,8 @@ class Workers:
 
         A job whose ``memory`` (bytes) does not fit beside those that run waits until it does. Raises WorkerError when
         a job fails or its worker dies three times, or UserError when it was wrong input that every failed job failed
-        by; the other jobs are finished first. An exception of ``on_event`` ends all of them.
+        by; the other jobs are finished first. An exception of ``on_event`` ends all of them. It may be called again;
+        workers then start anew.
         """
         try:
             self._execute(jobs, on_event)
@@ -178,7 +179,7 @@ class Workers:
             if wrong_input:
                 raise UserError(f"{faults[0]}{others}; what else was asked for is finished")
             raise WorkerError(
-                f"{faults[0]}{others}; what else was asked for is finished, tracebacks are in models/*/failure.txt"
+                f"{faults[0]}{others}; what else was asked for is finished, tracebacks are in the files failure.txt"
             )
 
     def _fill(self) -> None:

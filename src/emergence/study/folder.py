@@ -41,9 +41,11 @@ __all__ = [
     "records_file",
 ]
 
+#: Settings of what is done with trained models: each job of it is done again if it has changed (`study.stages`).
+STAGE_SETTINGS = ("finetune", "compress")
 #: Settings that may change between two runs in one folder, since they do not change what is trained or asked.
 #: The texts themselves are compared by content (`study.prepare`), so their paths may change too.
-FREE = ("description", "analysis", "execution", "corpus.files", "model.allow_pickle", "search.trials")
+FREE = ("description", "analysis", "execution", "corpus.files", "model.allow_pickle", "search.trials", *STAGE_SETTINGS)
 _DIALS = (f"model.ladder.{key}" for key in ("smallest", "largest", "rungs", "counts"))
 #: Settings that may change if every model in the folder stays what it is.
 GROWING = ("model.family", *_DIALS, "model.huggingface", "replicas")

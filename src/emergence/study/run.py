@@ -1,9 +1,10 @@
 """The whole flow of a study, and the file to read first.
 
 A study trains a ladder of models (`models`, `training`) on texts and tasks (`text`, `tasks`), asks every checkpoint
-every task (`generation`, `evaluation`), and lets the statistics decide what appeared (`analysis`). Where it has a
-search, that comes first and chooses settings (`search`). Models that somebody else trained (`published`) are asked and
-judged alone. Everything is kept in one folder; what is there already is not done again.
+every task (`generation`, `evaluation`), may fine-tune and compress what it has trained (`stages`), and lets the
+statistics decide what appeared (`analysis`). Where it has a search, that comes first and chooses settings (`search`).
+Models that somebody else trained (`published`) are asked and judged alone. Everything is kept in one folder; what is
+there already is not done again.
 """
 
 from __future__ import annotations
@@ -26,7 +27,8 @@ from emergence.study.executor import WorkerError, Workers
 from emergence.study.findings import Findings, ask_forecasts, find, read_forecasts, with_earlier, write_findings
 from emergence.study.folder import SOURCE, StudyFolder, claim, open_folder
 from emergence.study.gather import gather
-from emergence.study.packing import Group, group_jobs, lay_out, set_stacks
+from emergence.study.lessons import lessons_to_write, written_flops
+from emergence.study.packing import Group, describe_teaching, group_jobs, lay_out, set_stacks
 from emergence.study.plan import Job, Plan, make_plan
 from emergence.study.prepare import prepare
 from emergence.study.published import PublishedPlan, PublishedRun
@@ -35,6 +37,7 @@ from emergence.study.search import search_settings
 from emergence.study.search_found import found_before, with_found
 from emergence.study.search_plan import SearchPlan
 from emergence.study.searching import require_optuna
+from emergence.study.stages import run_stages, stage_jobs
 
 __all__ = ["run_study"]
 
@@ -64,17 +67,27 @@ def run_study(study: StudySettings, path: Path, progress: Progress = lambda even
             folder.manifest["search"] = searched.model_dump(mode="json")
         progress({"event": "plan", "plan": plan})
         earlier = read_forecasts(path / "forecasts.json")
-        jobs = _unfinished(plan, folder)
-        with Workers(min(plan.workers, len(jobs))) as workers:
+        jobs, afterwards = _unfinished(plan, folder), stage_jobs(plan)
+        lessons = lessons_to_write(plan, folder) if isinstance(plan, Plan) else []
+        with Workers(min(plan.workers, max(len(jobs), len(lessons), len(afterwards)))) as workers:
             _do(plan, folder, jobs, workers, progress)
+            run_stages(plan, folder, workers, progress, afterwards)
         progress({"event": "judging", "doing": "gathering the scores"})
-        gathered = gather(plan, folder)
+        gathered = gather(plan, folder, afterwards)
         findings = _find(study, gathered.scores, progress)
         folder.manifest["notes"] = [*gathered.notes, *findings.notes]
         # Forecasts made before stay, with their date, and are compared with the rungs that are new.
         forecasts = with_earlier(earlier, findings.forecasts, gathered.scores)
         with folder.rewriting("scores.parquet", "verdicts.json", "forecasts.json"):
             write_findings(path, gathered.scores, findings.assessment, forecasts)
+
+
+def _let_write(lessons: list[dict[str, Any]], workers: Workers, progress: Progress) -> None:
+    """Let the teacher write what the models are to read."""
+    if lessons:
+        sources = list(dict.fromkeys(lesson["source"] for lesson in lessons))
+        progress({"event": "lessons", "sources": sources, "texts": sum(lesson["count"] for lesson in lessons)})
+        workers.execute(lessons, progress)
 
 
 def _find(study: StudySettings, scores: pl.DataFrame, progress: Progress) -> Findings:
@@ -115,6 +128,7 @@ def _do(
     """Train and ask. ``progress`` is told of every checkpoint that is on the disk with its answers where the runs are
     ``watched``, and may end them by an exception."""
     if isinstance(plan, Plan):
+        _let_write(lessons_to_write(plan, folder), workers, progress)
         prepare(plan, folder)
     _run_jobs(plan, folder, jobs, workers, progress, watched)
 
@@ -245,9 +259,10 @@ def describe(plan: Plan, folder: StudyFolder, group: Group, *, watched: bool = F
         "study_seed": study.seed,
         "sources": plan.sources,
         "batch_rows": plan.batch_rows,
-        "tasks": {task.name: task.options for task in study.tasks if can_do(family, task.name)},
+        "tasks": {task.name: task.options for task in study.tasks if can_do(family, task.kind)},
         "shots": list(study.evaluation.shots),
         "examples": study.evaluation.examples,
+        "teaching": describe_teaching(plan, group.rung),
         "spec": {
             "family": group.rung.family,
             "config": group.rung.config.to_dict(),
@@ -258,5 +273,7 @@ def describe(plan: Plan, folder: StudyFolder, group: Group, *, watched: bool = F
             "clip": training.clip,
             "schedule": asdict(plan.schedule),
             "embeddings": str(folder.embeddings.resolve()) if training.initialise_embeddings is not None else None,
+            "beforehand": 0.0 if family.learner == "nothing" else written_flops(plan, folder),
+            "sharers": len(plan.jobs),
         },
     }

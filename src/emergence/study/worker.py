@@ -39,6 +39,7 @@ def run_group(job: dict[str, Any], report: Report) -> None:
     from emergence.models.family import FAMILIES
     from emergence.study.asking import Examiner
     from emergence.study.prepare import open_mixture
+    from emergence.study.teacher import teaching_of
     from emergence.study.texts import study_context
     from emergence.text import Tokenizer
     from emergence.training.loop import RunSpec, train
@@ -71,7 +72,8 @@ def run_group(job: dict[str, Any], report: Report) -> None:
         report({"event": "examined", "run": job["runs"][replica], "step": step})
 
     kept = examined if job["watched"] else None
-    outcomes = train(spec, data, runs, at_checkpoint=at_checkpoint, progress=progress, kept=kept)
+    teaching = None if job["teaching"] is None else teaching_of(job["teaching"])
+    outcomes = train(spec, data, runs, at_checkpoint=at_checkpoint, progress=progress, kept=kept, teaching=teaching)
     for replica, (name, run, outcome) in enumerate(zip(job["runs"], runs, outcomes, strict=True)):
         notes = list(outcome.notes)
         if outcome.diverged is not None:
@@ -122,7 +124,15 @@ def main() -> None:
             events.write(json.dumps({"job": name, **event}) + "\n")
 
         try:
-            if "checkpoints" in job:
+            if "stage" in job:
+                from emergence.study.stages import STAGES
+
+                STAGES.load(job["stage"]).work(job, report)
+            elif "lesson" in job:
+                from emergence.study.writing import write_lesson
+
+                write_lesson(job, report)
+            elif "checkpoints" in job:
                 from emergence.study.asking_published import ask_published
 
                 ask_published(job, report)
@@ -132,8 +142,9 @@ def main() -> None:
         except _StoppedError:
             events.write(json.dumps({"job": job["name"], "event": "stopped"}) + "\n")
         except BaseException as fault:
-            for name in job["runs"]:
-                write_bytes(Path(job["folder"]) / "models" / name / "failure.txt", traceback.format_exc().encode())
+            homes = [Path(job["folder"]) / "models" / name for name in job["runs"]] or [Path(job["home"])]
+            for home in homes:
+                write_bytes(home / "failure.txt", traceback.format_exc().encode())
             wrong = isinstance(fault, UserError)
             reason = str(fault) if wrong else f"{type(fault).__name__}: {fault}"
             report({"event": "failed", "reason": reason, "wrong_input": wrong})
