@@ -84,7 +84,8 @@ class _Attempt:
         progress: Callable[[dict[str, Any]], None],
     ) -> None:
         self._plan, self._folder, self._goal, self._watch, self._progress = plan, folder, goal, watch, progress
-        asked = [job for job in plan.jobs if goal.task is None or can_do(FAMILIES.load(job.rung.family), goal.task)]
+        kind = next((task.kind for task in plan.study.tasks if task.name == goal.task), None)
+        asked = [job for job in plan.jobs if kind is None or can_do(FAMILIES.load(job.rung.family), kind)]
         self._asked = asked
         self._reached = 0  # checkpoints
         self._value: float | None = None
