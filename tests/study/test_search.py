@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,12 +14,15 @@ from typing import Any
 
 import pytest
 
+from emergence.cli.search import search_lines
 from emergence.core.errors import UserError
 from emergence.core.search import SearchRecord
 from emergence.core.settings import StudySettings, validate_study
 from emergence.core.store import read_sealed
 from emergence.core.yaml import parse_yaml, read_yaml
+from emergence.study.load import load_study
 from emergence.study.plan import Plan, make_plan
+from emergence.study.run import run_study
 from emergence.study.search_plan import trial_study
 from tests.tiny import emergence
 
@@ -124,22 +128,29 @@ def test_the_report_shows_it(home: Path) -> None:
     assert {"search-trials.svg", "search-training.learning_rate.svg"} <= {p.name for p in (study / "figures").iterdir()}
 
 
-def test_it_is_not_searched_again_when_the_study_grows(home: Path, tmp_path: Path) -> None:
+def test_it_is_not_searched_again_when_the_study_grows(home: Path) -> None:
     before = (home / "runs" / "searched" / "search" / "result.json").stat().st_mtime_ns
     done = emergence("run", "study.yaml", "--set", "model.ladder={smallest: 3e3, largest: 10000, rungs: 3}", cwd=home)
     assert done.returncode == 0, done.stderr
     assert "trial" not in done.stderr
     assert "2 of 3 runs are finished already" in done.stderr
     assert (home / "runs" / "searched" / "search" / "result.json").stat().st_mtime_ns == before
-    for change, says in (
+
+
+@pytest.mark.parametrize(
+    ("change", "says"),
+    [
         ("search.trials=9", "trained with the best of 6 trials"),
         ("search.settings={training.clip: {low: 0.5, high: 2}}", "'search.settings"),
         ("training.tokens=13000", "'training.tokens' differs"),
-        ("search=null", "'search"),
-    ):
-        done = emergence("run", "study.yaml", "--set", change, cwd=home)
-        assert done.returncode == 2, change
-        assert says in done.stderr
+        ("search=null", "belongs to another study"),
+    ],
+)
+def test_another_search_in_its_folder_is_refused(home: Path, change: str, says: str) -> None:
+    before = {path: path.stat().st_mtime_ns for path in (home / "runs").rglob("*.json")}
+    with pytest.raises(UserError, match=re.escape(says)):
+        run_study(load_study(str(home / "study.yaml"), [change]), home / "runs" / "searched")
+    assert {path: path.stat().st_mtime_ns for path in before} == before
 
 
 def test_killed_it_goes_on_and_ends_with_the_same(home: Path, tmp_path: Path) -> None:
@@ -172,14 +183,19 @@ def study(**changes: Any) -> StudySettings:
 
 def test_the_plan_shows_its_trials_and_its_cost(tmp_path: Path) -> None:
     (tmp_path / "study.yaml").write_text(STUDY)
-    done = emergence("plan", "study.yaml", "--json", cwd=tmp_path)
+    done = emergence("plan", "study.yaml", "--set", "search.trials=5", "--json", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     planned = json.loads(done.stdout)
-    assert planned["search"]["trials"] == 6
+    assert planned["search"]["trials"] == 5
     assert planned["search"]["runs_each"] == 2
-    assert planned["search"]["flops_at_most"] == pytest.approx(6 * planned["flops"])
-    done = emergence("plan", "study.yaml", "--set", "search.trials=3", cwd=tmp_path)
-    assert "3 trials of 2 runs" in " ".join(done.stdout.split())
+    assert planned["search"]["flops_at_most"] == pytest.approx(5 * planned["flops"])
+    plan = make_plan(study())
+    assert isinstance(plan, Plan)
+    assert plan.search is not None
+    what, cost = search_lines(plan.search, plan.flops)
+    assert "training.learning_rate 0.001 to 1000, log" in what
+    assert "6 trials of 2 runs (all rungs) each for the least validation loss" in cost
+    assert "600% of the ladder's" in cost
 
 
 @pytest.mark.parametrize(("rungs", "sizes"), [("smallest", 1), ("largest", 1), ("all", 2)])
@@ -234,6 +250,7 @@ def test_the_cost_bound_is_that_of_the_dearest_values() -> None:
         ({"goal": {"metric": "exact_match"}}, "name the task"),
         ({"goal": {"task": "copy", "metric": "exact_match", "shots": 3}}, "evaluation.shots"),
         ({"goal": {"direction": "maximize"}}, "less validation loss"),
+        ({"settings": {"finetune.settings.batch": {"low": 8, "high": 64}}}, "ends with pre-training"),
         ({"trials": 0}, "search.trials"),
         ({"pruner": "mean"}, "search.pruner"),
         ({"trails": 3}, "did you mean 'trials'"),
