@@ -22,6 +22,7 @@ from emergence.core.store import DamagedFileError, read_sealed
 from emergence.models.checkpoint import find_checkpoints, last_step
 from emergence.models.family import FAMILIES
 from emergence.study.asking_published import describe_asking, forget_changed
+from emergence.study.asking_teacher import questions_to_teacher
 from emergence.study.executor import WorkerError, Workers
 from emergence.study.findings import Findings, ask_forecasts, find, read_forecasts, with_earlier, write_findings
 from emergence.study.folder import SOURCE, StudyFolder, open_folder
@@ -53,11 +54,12 @@ def run_study(study: StudySettings, path: Path, progress: Progress = lambda even
         earlier = read_forecasts(path / "forecasts.json")
         jobs = _unfinished(plan, folder)
         lessons = lessons_to_write(plan, folder) if isinstance(plan, Plan) else []
-        with Workers(min(plan.workers, max(len(jobs), len(lessons)))) as workers:
+        questions = questions_to_teacher(plan, folder) if isinstance(plan, Plan) else []
+        with Workers(min(plan.workers, max(len(jobs) + len(questions), len(lessons)))) as workers:
             if isinstance(plan, Plan):
                 _let_write(lessons, workers, progress)
                 prepare(plan, folder)
-            _run_jobs(plan, folder, jobs, workers, progress)
+            _run_jobs(plan, folder, jobs, questions, workers, progress)
         progress({"event": "judging", "doing": "gathering the scores"})
         gathered = gather(plan, folder)
         findings = _find(study, gathered.scores, progress)
@@ -98,13 +100,22 @@ def _unfinished(plan: AnyPlan, folder: StudyFolder) -> list[AnyJob]:
     return jobs
 
 
-def _run_jobs(plan: AnyPlan, folder: StudyFolder, jobs: list[AnyJob], workers: Workers, progress: Progress) -> None:
-    """Train and evaluate what is not finished yet, replicas of small rungs together."""
+def _run_jobs(
+    plan: AnyPlan,
+    folder: StudyFolder,
+    jobs: list[AnyJob],
+    questions: list[dict[str, Any]],
+    workers: Workers,
+    progress: Progress,
+) -> None:
+    """Train and evaluate what is not finished yet, replicas of small rungs together; put ``questions`` to a teacher."""
     started = time.monotonic()
 
     def on_event(event: dict[str, Any]) -> None:
         if event["event"] == "finished":
             _record(folder, event["run"])
+        if event["event"] == "answered":
+            folder.record_files(*(folder.path / name for name in event["files"]))
         if event["event"] == "killed":
             folder.note(f"the worker of {event['job']} died (exit status {event['code']}) and was replaced")
         progress(event)
@@ -113,7 +124,7 @@ def _run_jobs(plan: AnyPlan, folder: StudyFolder, jobs: list[AnyJob], workers: W
     try:
         described = _described(plan, folder, jobs, workers) if jobs else []
         progress({"event": "groups", "names": [job["name"] for job in described]})
-        workers.execute(described, on_event)
+        workers.execute([*described, *questions], on_event)
     finally:
         folder.manifest["seconds"] = folder.manifest.get("seconds", 0.0) + time.monotonic() - started
         folder.save()
