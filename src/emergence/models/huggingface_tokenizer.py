@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, final
 
 from emergence.core.errors import UserError
@@ -83,6 +84,10 @@ class HuggingFaceTokenizer:
         with_them: list[int] = self._inner("a", verbose=False)["input_ids"]
         at = next(i for i in range(len(with_them)) if with_them[i : i + len(text)] == text)
         return with_them[:at], with_them[at + len(text) :]
+
+    def save(self, folder: Path) -> None:
+        """Write the files of the tokenizer to ``folder``, as transformers reads them."""
+        self._inner.save_pretrained(folder)
 
     def _plain(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the token ids as the tokenizer itself gives them."""
