@@ -38,7 +38,7 @@ class Int8Product(nn.Module):
     codes: torch.Tensor
     steps: torch.Tensor
 
-    def __init__(self, weight: nn.Parameter, bias: nn.Parameter | None, codes: Quantised, *, always: bool) -> None:
+    def __init__(self, weight: torch.Tensor, bias: torch.Tensor | None, codes: Quantised, *, always: bool) -> None:
         super().__init__()
         self.weight, self.bias, self.always = weight, bias, always
         whole = (codes.codes.to(torch.int16) - codes.middle).to(torch.int8)
@@ -86,8 +86,8 @@ def use_kernels(network: Any, codes: Mapping[str, Quantised], kernels: Kernels) 
         swapped += 1
     if kernels == "int8" and not swapped:
         raise UserError(
-            "kernels: int8 needs matrices of 8 bits with one step per output row, in modules of their own; compress with "
-            "--method quantised --bits 8 and without --group or --zero-point, or choose kernels auto or float"
+            "kernels: int8 needs matrices of 8 bits with one step per output row, in modules of their own; compress "
+            "with --method quantised --bits 8, without --group and --zero-point, or choose kernels auto or float"
         )
 
 

@@ -68,7 +68,8 @@ def read_rows(network: Any, ids_BT: torch.Tensor, seen: Seen) -> Watch:
     that multiplies with no matrices.
     """
     B, T = ids_BT.shape
-    with Watch(_module(network).parameters(), seen) as watch:
+    watch = Watch(_module(network).parameters(), seen)
+    with watch:
         if network.reads == "pairs":
             half = max(1, T // 2)
             memory = network.encode(ids_BT[:, :half], torch.full((B,), half, device=ids_BT.device))

@@ -34,8 +34,8 @@ def lstm_model(network: Any, opset: int) -> Any:
     for layer in range(depth):
         weights = {name: getattr(network.layers, f"{name}_l{layer}") for name in ("weight_ih", "weight_hh")}
         biases = [getattr(network.layers, f"{name}_l{layer}") for name in ("bias_ih", "bias_hh")]
-        values |= {f"{name}{layer}": _gates(weight, D)[None] for name, weight in weights.items()}
-        values[f"bias{layer}"] = torch.cat([_gates(bias, D) for bias in biases])[None]
+        values |= {f"{name}{layer}": _gates(weight)[None] for name, weight in weights.items()}
+        values[f"bias{layer}"] = torch.cat([_gates(bias) for bias in biases])[None]
         read = [f"x{layer}", f"weight_ih{layer}", f"weight_hh{layer}", f"bias{layer}"]
         nodes += [
             helper.make_node("LSTM", read, [f"y{layer}"], hidden_size=D),  # [T, directions, B, D]
@@ -55,7 +55,7 @@ def lstm_model(network: Any, opset: int) -> Any:
     return model
 
 
-def _gates(weight: torch.Tensor, width: int) -> torch.Tensor:
+def _gates(weight: torch.Tensor) -> torch.Tensor:
     """Return the rows of a weight or bias [4 D, ...] in ONNX's order of gates."""
-    into, forget, cell, out = weight.split(width)
+    into, forget, cell, out = weight.chunk(4)
     return torch.cat((into, out, forget, cell))

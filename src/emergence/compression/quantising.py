@@ -30,7 +30,7 @@ class Quantised:
     @property
     def middle(self) -> int:
         """The code of zero where there are no zero points."""
-        return 2 ** (self.bits - 1) - 1
+        return int(2 ** (self.bits - 1) - 1)
 
     def weight(self) -> torch.Tensor:
         """Return the weights [M, D] in float32; the same codes and steps give the same bits."""

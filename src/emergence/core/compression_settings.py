@@ -69,7 +69,7 @@ class Compression(Frozen):
             raise ValueError(f"zero_point and embeddings belong to the method quantised, not to {self.method}")
         if self.pattern is not None:
             if self.sparsity not in (None, 0.5):
-                raise ValueError(f"{self.method} keeps half of the weights; leave the sparsity of {self.sparsity:g} out")
+                raise ValueError(f"{self.method} keeps half of the weights; leave out sparsity {self.sparsity:g}")
         elif self.sparsity is None:
             raise ValueError(f"{self.method} needs a sparsity: the share of weights to set to zero, for example 0.5")
         elif not 0 < self.sparsity < 1:

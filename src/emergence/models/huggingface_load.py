@@ -54,8 +54,8 @@ def load_huggingface(
 
     Weights are read in float32 from safetensors; with ``allow_pickle`` also from pickle files, of which tensors alone
     are unpickled. No code that comes with a model is run. ``weights`` by name take the place of those in the files.
-    Raises UserError where transformers is missing, nothing is found, or it is no causal, masked or encoder-decoder model
-    with such weights.
+    Raises UserError where transformers is missing, nothing is found, or it is no causal, masked or encoder-decoder
+    model with such weights.
     """
     try:
         from transformers import (
@@ -76,6 +76,7 @@ def load_huggingface(
     from emergence.models.huggingface_pairs import HuggingFacePairs
     from emergence.models.huggingface_tokenizer import HuggingFaceTokenizer
 
+    kind: Any
     if pickled(Path(name)) and not allow_pickle:
         raise UserError(
             f"{name} holds its weights as pickle files alone, which can run code when they are read; convert them to "
