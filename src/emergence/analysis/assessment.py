@@ -101,7 +101,7 @@ def assess(
     progress("comparing families and sizes")
     loss = "loss" in axes and bool(scores["loss"].is_finite().any())
     collapses = loss_collapse(scores, resamples=resamples, seed=seed) if loss else []
-    across = [axis for axis in axes if axis != "tokens"]
+    across = [axis for axis in axes if axis != "tokens"]  # of every checkpointed model it would take too long
     carried = carry_over(scores, between="family", axes=across, resamples=resamples, seed=seed)
     others = judged()
     place = {axis: index for index, axis in enumerate(axes)}

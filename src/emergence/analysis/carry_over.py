@@ -43,8 +43,9 @@ __all__ = ["MARGIN_DECADES", "carry_over", "crossing_draws"]
 
 Array = NDArray[np.float64]
 ALPHA = 0.05
-#: A factor of two, and of the loss what that makes by L ~ N^-0.076 (Kaplan et al. 2020, arXiv 2001.08361, eq. 1.1).
-MARGIN_DECADES: dict[Axis, float] = {"params": 0.3, "tokens": 0.3, "flops": 0.3, "loss": 0.3 * 0.076}
+#: A factor of two; of the loss what that makes by L ~ N^-0.076 (Kaplan et al. 2020, arXiv 2001.08361, eq. 1.1), and of
+#: the bits a factor of 1.25: from 5 to 4 bits is a step that people care for.
+MARGIN_DECADES: dict[Axis, float] = dict.fromkeys(AXES, 0.3) | {"loss": 0.3 * 0.076, "bits": 0.1}
 HIDDEN = 0.05  # share of resamples in which the ladder does not show the crossing, above which it is not identified
 RISE_LEVEL = 0.02
 BETWEEN = ("family", "shots")
@@ -82,8 +83,8 @@ def carry_over(
 
     ``scores`` is a completed table (`emergence.analysis.normalise`); another corpus is another family. Thresholds are
     where the trend passes half of the way from floor to ceiling, onsets where it passes 5 % of it; the answer goes by
-    the threshold. q-values are Benjamini and Hochberg's over the pairs of one axis. On the axis `tokens` models are
-    compared that have the same name in both groups. The same table, resamples and seed give the same answers.
+    the threshold. q-values are Benjamini and Hochberg's over the pairs of one axis. On the axes of `PER_MODEL` models
+    are compared that have the same name in both groups. The same table, resamples and seed give the same answers.
 
     Raises UserError where ``between`` is no column that can tell groups apart, or an axis is unknown.
     """
@@ -152,6 +153,7 @@ def _compare(first: _Side, second: _Side, between: str) -> CarryOver:
         between=between,
         first=names[0],
         second=names[1],
+        model=a.model,
         task=a.task,
         metric=a.metric,
         shots=a.shots if between == "family" else None,

@@ -16,9 +16,9 @@ import polars as pl
 from numpy.typing import NDArray
 
 from emergence.analysis.metrics import Metric, metric
-from emergence.core.schema import SCORE_COLUMNS, Axis
+from emergence.core.schema import ADAPTATIONS, PER_MODEL, SCORE_COLUMNS, Axis
 
-__all__ = ["Curve", "CurveKey", "curves", "groups"]
+__all__ = ["Curve", "CurveKey", "curves", "groups", "rows_along"]
 
 Array = NDArray[np.float64]
 MIN_RUNGS = 3
@@ -27,7 +27,7 @@ TIE_DECADES = 1e-6
 
 @dataclass(frozen=True)
 class CurveKey:
-    """What a curve is of. ``model`` is set on the axis `tokens`, where one model's training is the axis."""
+    """What a curve is of. ``model`` is set on the axes of `PER_MODEL`: one model's training, or its adaptations."""
 
     family: str
     task: str
@@ -63,7 +63,7 @@ class Curve:
     answer_tokens: float | None
     turned: bool  # less is better in the table
     logarithm: bool  # analysed as a logarithm
-    trajectories: bool  # replicas are whole training runs: the points of one are dependent
+    trajectories: bool  # replicas are whole training runs (axis `tokens`): the points of one are dependent
     design_effect: float = 1.0  # by which items that share a source shrank ``n_KR``
 
     @property
@@ -97,8 +97,18 @@ class Curve:
         return float(10.0 ** (-x if self.key.axis == "loss" else x))
 
 
+def rows_along(table: pl.DataFrame, axis: Axis) -> pl.DataFrame:
+    """Return the rows with a place on ``axis``, 0 included; those of adapted models are on no ladder."""
+    others = [other for other in ADAPTATIONS if other in table.columns and axis not in ADAPTATIONS]
+    return table.filter(pl.col(axis).is_not_null(), *(pl.col(other).is_null() for other in others))
+
+
 def groups(scores: pl.DataFrame, axis: Axis) -> dict[CurveKey, pl.DataFrame]:
-    """Split a score table into the rows of each curve along ``axis``; rows without that axis value are left out."""
+    """Split a score table into the rows of each curve along ``axis``; rows without that axis value are left out.
+
+    So are rows at 0 (no tokens yet, no fine-tuning examples): a logarithmic axis has no place for them. The report
+    draws such scores beside the curve.
+    """
     missing = [name for name in SCORE_COLUMNS if name not in scores.columns]
     table = scores.with_columns(
         *(pl.lit(None, dtype=_POLARS[SCORE_COLUMNS[name]]).alias(name) for name in missing)
@@ -108,14 +118,14 @@ def groups(scores: pl.DataFrame, axis: Axis) -> dict[CurveKey, pl.DataFrame]:
         pl.col("seed").fill_null(0),
         pl.col("model").cast(pl.String),
     )
+    table = rows_along(table, axis)
     table = table.filter(pl.col("score").is_finite() & pl.col(axis).is_finite() & (pl.col(axis) > 0))
-    names = ["family", "task", "metric", "shots"]
-    if axis == "tokens":
-        names.append("model")
-    else:
-        # The last checkpoint of each run; a table without steps and tokens has one row a run.
+    names = ["family", "task", "metric", "shots", *(["model"] if axis in PER_MODEL else [])]
+    if axis != "tokens":
+        # The last checkpoint of each run; a table without steps and tokens has one row a run. Every adaptation of a
+        # model is a run of its own.
         age = [pl.col(name).fill_null(-1) for name in ("step", "tokens")]
-        run = ["family", "model", "seed", "task", "metric", "shots"]
+        run = ["family", "model", "seed", "task", "metric", "shots", *([axis] if axis in ADAPTATIONS else [])]
         table = table.sort(*run, *age, pl.col("score")).group_by(run, maintain_order=True).last()
     found: dict[CurveKey, pl.DataFrame] = {}
     for values, rows in table.group_by(names, maintain_order=True):
@@ -163,8 +173,8 @@ def _curve(key: CurveKey, rows: pl.DataFrame) -> Curve:
     x = np.log10(rows[key.axis].cast(pl.Float64).to_numpy().astype(float))
     x = -x if key.axis == "loss" else x
     kept = np.isfinite(score)
-    tokens = key.axis == "tokens"
-    labels = np.round(x / TIE_DECADES).astype(np.int64) if tokens else rows["model"].to_numpy()
+    per_model = key.axis in PER_MODEL
+    labels = np.round(x / TIE_DECADES).astype(np.int64) if per_model else rows["model"].to_numpy()
     x_K, y_KR, stderr_KR, n_KR = _arrange(
         x[kept], labels[kept], rows["seed"].to_numpy()[kept], sign * score[kept], stderr[kept], n[kept]
     )
@@ -180,7 +190,7 @@ def _curve(key: CurveKey, rows: pl.DataFrame) -> Curve:
         answer_tokens=_first(rows["answer_tokens"]),
         turned=turned,
         logarithm=logarithm,
-        trajectories=tokens,
+        trajectories=key.axis == "tokens",
         design_effect=design_effect,
     )
 

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from itertools import pairwise
+from itertools import combinations, pairwise
 
 import polars as pl
 
 from emergence.analysis.frames import Where, refuse
 from emergence.analysis.metrics import metric
 from emergence.core.errors import UserError
-from emergence.core.schema import HARD_REQUIRED
+from emergence.core.schema import ADAPTATIONS, HARD_REQUIRED
 
 __all__ = ["KEY", "check_bounds", "check_consistency", "check_duplicates", "check_swapped", "check_values"]
 
 #: Two rows that agree in these would be the same measurement.
-KEY = ("model", "seed", "step", "task", "metric", "shots")
+KEY = ("model", *ADAPTATIONS, "seed", "step", "task", "metric", "shots")
 
 #: A ladder does not pass over this factor between one size and the next; billions beside raw counts do.
 _GAP, _LARGEST_IN_BILLIONS = 1e4, 2000.0
@@ -29,6 +29,9 @@ _BROKEN: dict[str, tuple[Callable[[pl.Expr], pl.Expr], str]] = {
     "tokens": (lambda x: x < 0, "training tokens cannot be negative"),
     "flops": (lambda x: x < 0, "training operations cannot be negative"),
     "loss": (lambda x: x < 0, "a validation loss in nats cannot be negative"),
+    "examples": (lambda x: x < 0, "a number of fine-tuning examples cannot be negative"),
+    "bits": (lambda x: x <= 0, "a weight is stored in more than zero bits"),
+    "training_tasks": (lambda x: x < 0, "a number of training tasks cannot be negative"),
     "step": (lambda x: x < 0, "a training step cannot be negative"),
     "shots": (lambda x: x < 0, "a number of examples in the prompt cannot be negative"),
     "stderr": (lambda x: x < 0, "a standard error cannot be negative"),
@@ -77,6 +80,18 @@ def _check_sizes(table: pl.DataFrame, where: Where) -> None:
             refuse(sizes, sizes == low, where, f"{{:g}} beside {high:g} in other rows: mixed units? {mend}")
 
 
+def _check_adaptations(table: pl.DataFrame, where: Where) -> None:
+    """Raise UserError for a row that would be a point of two curves."""
+    for first, second in combinations(ADAPTATIONS, 2):
+        refuse(
+            table[second],
+            table[first].is_not_null() & table[second].is_not_null(),
+            where,
+            f"{{:g}}, and the column '{first}' has a value too: one row is one point of one curve; keep one, "
+            "and say the other in the name of the family, such as 'gpt tuned'",
+        )
+
+
 def check_values(table: pl.DataFrame, where: Where) -> None:
     """Raise UserError for the first value of a typed table that its column cannot hold."""
     for name in HARD_REQUIRED:
@@ -86,6 +101,7 @@ def check_values(table: pl.DataFrame, where: Where) -> None:
         bad = table.select(broken(pl.col(name)))[name]
         refuse(table[name], bad, where, f"{{}}: {complaint}")
     _check_sizes(table, where)
+    _check_adaptations(table, where)
     unknown = table["role"].is_not_null() & ~table["role"].is_in(["headline", "smooth"])
     refuse(table["role"], unknown, where, "'{}' is neither 'headline' nor 'smooth'")
 

@@ -16,12 +16,14 @@ import numpy as np
 import numpy.typing as npt
 import polars as pl
 
+from emergence.core.schema import AXES
+
 __all__ = ["RECORD_KEYS", "clustered_stderr", "score_metric", "scores_of_records", "with_smooth_scores"]
 
 #: Records that agree in these belong to one score.
 RECORD_KEYS = ("model", "seed", "step", "task", "shots")
 #: Of the other columns of the scores table, those that are constant within a score and are handed on.
-_HANDED_ON = ("family", "params", "tokens", "flops", "loss")
+_HANDED_ON = ("family", *AXES)
 _PREFIX = "score_"
 #: Metrics of multiple choice, whose score of guessing follows from the number of choices.
 _CHOICE_METRICS = ("acc", "acc_norm", "acc_mutual_info", "accuracy", "multiple_choice_grade", "choice_prob")

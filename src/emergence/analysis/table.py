@@ -22,7 +22,7 @@ from emergence.analysis.faults import (
 from emergence.analysis.frames import Where, to_frame, typed, with_known_columns
 from emergence.analysis.metrics import metric
 from emergence.core.errors import UserError
-from emergence.core.schema import AXES, SCORE_COLUMNS
+from emergence.core.schema import ADAPTATIONS, AXES, SCORE_COLUMNS
 
 __all__ = ["KEY", "Where", "check_duplicates", "normalise"]
 
@@ -47,6 +47,8 @@ def normalise(frame: object, *, where: Where | None = None) -> pl.DataFrame:
       states.
     * ``tokens`` of a known model are step x tokens per step; ``flops`` = 6 x params x tokens (Kaplan et al. 2020, arXiv
       2001.08361, section 2.1). Both may be 0, at step 0.
+    * Of an adapted model (a value in one of `ADAPTATIONS`) nothing is completed from its name but the family: it has a
+      place on its own axis, and on no ladder.
 
     ``where`` words the place of a row in errors; the default counts rows from 1 without the header.
     Raises UserError, in one line, for the first fault found.
@@ -117,17 +119,20 @@ def _complete_models(table: pl.DataFrame) -> pl.DataFrame:
         "_tokens": pl.Float64,
     }
     facts_by_model = pl.DataFrame(rows, schema=schema, orient="row")
+    pre_trained = pl.all_horizontal(pl.col(axis).is_null() for axis in ADAPTATIONS)
     at_step = pl.when(pl.col("step").is_null()).then("_tokens").otherwise(pl.col("step") * pl.col("_per_step"))
     return (
         table.join(facts_by_model, on="model", how="left", maintain_order="left")
         .with_columns(
             pl.coalesce("family", "_family").alias("family"),
-            pl.coalesce("params", "_params").alias("params"),
-            pl.coalesce("tokens", at_step).alias("tokens"),
+            pl.coalesce("params", pl.when(pre_trained).then("_params")).alias("params"),
+            pl.coalesce("tokens", pl.when(pre_trained).then(at_step)).alias("tokens"),
             pl.col("seed").fill_null(0),
             pl.col("shots").fill_null(0),
         )
-        .with_columns(pl.coalesce("flops", 6 * pl.col("params") * pl.col("tokens")).alias("flops"))
+        .with_columns(
+            pl.coalesce("flops", pl.when(pre_trained).then(6 * pl.col("params") * pl.col("tokens"))).alias("flops")
+        )
     )
 
 
@@ -140,8 +145,9 @@ def _ask_for_sizes(table: pl.DataFrame) -> None:
         return
     names = ", ".join(without[:5]) + (f" and {len(without) - 5} more" if len(without) > 5 else "")
     many = f"{len(without)} of {models.height} models" if len(without) < models.height else "any model"
+    others = ", ".join(axis for axis in AXES[1:] if axis not in ADAPTATIONS)
     raise UserError(
-        f"no axis: no size is known of {many} ({names}); give a column params (or {', '.join(AXES[1:])}), names that "
+        f"no axis: no size is known of {many} ({names}); give a column params (or {others}), names that "
         f"state a size, such as opt-1.3b, or a mapping with sizes: {{{without[0]}: 1.3e9}}"
     )
 

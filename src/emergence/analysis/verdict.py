@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 import polars as pl
 
+from emergence.analysis import wording
 from emergence.analysis.bimodality import bimodality
 from emergence.analysis.candidates import ALL, LEVEL, fit_models
 from emergence.analysis.cases import Case, find_cases, random_stream, roles
@@ -39,7 +40,8 @@ def judge(
     """Return the verdicts on a completed score table (`emergence.analysis.normalise`), in a fixed order.
 
     On `params`, `flops` and `loss` a curve has one point per model and seed, its last checkpoint; on `tokens` there is
-    one curve per model, over its checkpoints. A task with smooth metrics alone has these judged, as flat, gradual or
+    one curve per model, over its checkpoints, and on `examples`, `bits` and `training_tasks` one per model too, over
+    its adaptations. A task with smooth metrics alone has these judged, as flat, gradual or
     inverse. q-values are Benjamini and Hochberg's over all curves of an axis, of the test that the trend gains nothing.
     ``candidates``: fit the candidate curves too (`Verdict.models`), which decide nothing and take most of the time
     where there are few curves. Axes without values give no verdict. The same table, resamples and seed give the same
@@ -127,7 +129,7 @@ def _verdict(case: Case, decision: Decision) -> Verdict:
         shots=key.shots,
         axis=key.axis,
         verdict=name,
-        reason=decision.reason,
+        reason=(wording.breaking(curve, threshold) if key.axis == "bits" else "") + decision.reason,
         gain=trend.gain if trend is not None else same if case.test is not None else nothing,
         onset=onset,
         threshold=threshold,

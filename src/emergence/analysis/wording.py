@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import numpy as np
+
 from emergence.analysis.curves import Curve
 from emergence.analysis.paired import SmoothReading
-from emergence.core.schema import Interval
+from emergence.core.schema import Axis, Interval
 
 __all__ = [
     "AXIS_NAMES",
     "axis_value",
+    "breaking",
     "emergent",
     "flat",
     "gradual",
@@ -37,7 +40,24 @@ _METRICS = {
     "brier": "the Brier score",
     "token_edit_distance": "the token edit distance",
 }
-AXIS_NAMES = {"params": "parameters", "tokens": "training tokens", "flops": "training FLOPs", "loss": "nats of loss"}
+AXIS_NAMES: dict[Axis, str] = {
+    "params": "parameters",
+    "tokens": "training tokens",
+    "flops": "training FLOPs",
+    "loss": "nats of loss",
+    "examples": "fine-tuning examples",
+    "bits": "bits per weight",
+    "training_tasks": "training tasks",
+}
+#: How one goes up an axis, where it is not by scale.
+_UPWARDS: dict[Axis, str] = {
+    "examples": "with more fine-tuning examples",
+    "bits": "with more bits per weight",
+    "training_tasks": "with more training tasks",
+}
+_SMALL: tuple[Axis, ...] = ("examples", "bits", "training_tasks")  # numbers that are written out
+SURVIVING = 0.9  # of the way from the floor to the score at the most bits: the ability is intact
+GONE = 0.05  # of the way from floor to ceiling, as the onset
 
 
 def metric_name(name: str) -> str:
@@ -60,8 +80,15 @@ def _number(value: float) -> str:
 def axis_value(curve: Curve, rung: int) -> str:
     """Return the rung's position with its unit, for example "2.5e4 parameters"."""
     value = curve.to_axis(float(curve.x_K[rung]))
-    text = f"{value:.2f}" if curve.key.axis == "loss" else f"{value:.1e}".replace("e+0", "e").replace("e+", "e")
-    return f"{text} {AXIS_NAMES[curve.key.axis]}"
+    return f"{_place(value, curve.key.axis)} {AXIS_NAMES[curve.key.axis]}"
+
+
+def _place(value: float, axis: Axis) -> str:
+    if axis == "loss":
+        return f"{value:.2f}"
+    if axis in _SMALL:
+        return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+    return f"{value:.1e}".replace("e+0", "e").replace("e+", "e")
 
 
 def _ends(curve: Curve) -> tuple[str, str]:
@@ -97,7 +124,7 @@ def flat(curve: Curve, gain: Interval, *, uneven: bool = False) -> str:
         least, most = (_number(float(v)) for v in (curve.shown_K.min(), curve.shown_K.max()))
         return (
             f"{name} goes up and down between {least} and {most}, by more than its examples and replicas explain, but "
-            f"not with scale: {trend}."
+            f"not {_UPWARDS.get(curve.key.axis, 'with scale')}: {trend}."
         )
     return f"{name} goes from {low} to {high}, which measurement noise explains: {trend}."
 
@@ -155,7 +182,9 @@ def inverse(curve: Curve) -> str:
     """Return the sentence of the case "inverse"."""
     low, high = _ends(curve)
     name = _title(curve)
-    return f"{name} gets worse with scale, from {low} to {high}, by more than the noise."
+    return (
+        f"{name} gets worse {_UPWARDS.get(curve.key.axis, 'with scale')}, from {low} to {high}, by more than the noise."
+    )
 
 
 def unclear_start(curve: Curve) -> str:
@@ -225,3 +254,36 @@ def untested_smooth(curve: Curve, stretch: int, paired: SmoothReading) -> str:
         f"{_stay(curve, stretch)}; mirage and emergent are both open, since {metric_name(paired.metric)} {why}; "
         f"{wanted} would decide."
     )
+
+
+def breaking(curve: Curve, threshold: Interval) -> str:
+    """Return where an ability that compression takes away breaks, read from the most bits down; "" where it does not.
+
+    It survives down to the last rung from the top that keeps nine tenths of what the most bits have, breaks where it is
+    half of the way from floor to ceiling (``threshold``), and is gone from the first rung on that is on the floor, as
+    are all with fewer bits.
+    """
+    if curve.floor is None or curve.ceiling is None:
+        return ""
+    y, way = curve.mean_K, curve.ceiling - curve.floor
+    intact = y >= curve.floor + SURVIVING * (y[-1] - curve.floor)
+    gone = y < curve.floor + GONE * way
+    if y[-1] < curve.floor + GONE * way:
+        return ""
+    last = curve.n_rungs - int(np.argmin(intact[::-1])) if not intact.all() else 0
+    worn = last == curve.n_rungs - 1
+    said = [f"is worn at {axis_value(curve, last - 1)}" if worn else f"survives down to {axis_value(curve, last)}"]
+    if threshold.estimate is not None:
+        reach = (
+            ""
+            if threshold.low is None or threshold.high is None
+            else f" ({_place(threshold.low, 'bits')} to {_place(threshold.high, 'bits')})"
+        )
+        said.append(f"breaks at about {_place(threshold.estimate, 'bits')}{reach}")
+    first = int(np.argmin(gone)) if gone.any() and not gone.all() else 0
+    if first:
+        said.append(f"is gone at {axis_value(curve, first - 1)} and below")
+    elif last:
+        said.append(f"is not wholly gone at {axis_value(curve, 0)}")
+    listed = said[0] if len(said) == 1 else ", ".join(said[:-1]) + " and " + said[-1]
+    return f"{_title(curve)} {listed}. "

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["main"]
 
 LEAST_WIDTH = 72  # below it a terminal wraps lines, which loses nothing; a narrower table would drop columns
-AXIS_NAMES = ("params", "tokens", "flops", "loss")
+AXIS_NAMES = ("params", "tokens", "flops", "loss", "examples", "bits", "training_tasks")
 
 
 class _Program(click.Group):

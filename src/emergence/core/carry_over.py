@@ -13,6 +13,7 @@ class CarryOver(Frozen):
     between: str  # the column that tells the groups apart: `family`, `shots` ...
     first: str
     second: str
+    model: str | None = None  # whose curves they are on the axes of `PER_MODEL`
     task: str
     metric: str
     shots: int | None  # None where shots are what is compared

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from emergence.core.schema import SCHEMA_VERSION, Axis, Frozen, Interval
+from emergence.core.schema import AXES, SCHEMA_VERSION, Axis, Frozen, Interval
 
-__all__ = ["METHODS", "Forecast", "ForecastFile", "ForecasterScore", "Method", "Prediction"]
+__all__ = ["FORECAST_AXES", "METHODS", "Forecast", "ForecastFile", "ForecasterScore", "Method", "Prediction"]
 
 Method = Literal[
     "constant",
@@ -36,6 +36,10 @@ METHODS: tuple[Method, ...] = (
     "principal_components",
 )
 
+#: Axes with a next scale to forecast. Bits end at what the model was trained with and tasks at those there are: nobody
+#: goes on along them, so nothing is held out either.
+FORECAST_AXES: tuple[Axis, ...] = tuple(axis for axis in AXES if axis not in ("bits", "training_tasks"))
+
 
 class Prediction(Frozen):
     """What one method forecasts; the score is missing, with a reason, where the method does not apply."""
@@ -52,7 +56,7 @@ class Forecast(Frozen):
     """The forecasts of one task x metric x shots at one place on an axis, made from the rungs before it."""
 
     family: str
-    model: str | None = None  # on the axis `tokens` the model whose training is the axis
+    model: str | None = None  # whose curve it is on the axes of `PER_MODEL`
     task: str
     metric: str
     shots: int

@@ -8,8 +8,10 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 __all__ = [
+    "ADAPTATIONS",
     "AXES",
     "HARD_REQUIRED",
+    "PER_MODEL",
     "RECORD_COLUMNS",
     "SCHEMA_VERSION",
     "SCORE_COLUMNS",
@@ -29,8 +31,13 @@ __all__ = [
 
 SCHEMA_VERSION = 1
 
-Axis = Literal["params", "tokens", "flops", "loss"]
-AXES: tuple[Axis, ...] = ("params", "tokens", "flops", "loss")
+Axis = Literal["params", "tokens", "flops", "loss", "examples", "bits", "training_tasks"]
+AXES: tuple[Axis, ...] = ("params", "tokens", "flops", "loss", "examples", "bits", "training_tasks")
+#: What was done to a model after pre-training. A row with a value on one of these is of an adapted model: it is a point
+#: of that model's own curve, and of no ladder.
+ADAPTATIONS: tuple[Axis, ...] = ("examples", "bits", "training_tasks")
+#: Along these there is one curve for each model.
+PER_MODEL: tuple[Axis, ...] = ("tokens", *ADAPTATIONS)
 
 #: The scores table: one row per model x task x metric x shots. Only `HARD_REQUIRED` and one axis must be present.
 SCORE_COLUMNS: dict[str, type] = {
@@ -40,6 +47,9 @@ SCORE_COLUMNS: dict[str, type] = {
     "tokens": float,  # training tokens seen
     "flops": float,  # training floating-point operations
     "loss": float,  # validation loss, nats per token
+    "examples": float,  # of fine-tuning; 0 of a model that was not fine-tuned
+    "bits": float,  # stored per weight after compression; 32 as trained
+    "training_tasks": float,  # tasks trained on; 0 before any
     "seed": int,
     "step": int,
     "task": str,
@@ -170,7 +180,7 @@ class Verdict(Frozen):
     """What the evidence says of one task x metric x shots along one axis."""
 
     family: str
-    model: str | None  # on the axis `tokens` the model whose training is the axis; None where the ladder is
+    model: str | None  # whose curve it is on the axes of `PER_MODEL`; None where the ladder is the axis
     task: str
     metric: str
     shots: int

@@ -7,8 +7,9 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from emergence.core.errors import UserError, nearest
+from emergence.core.forecasts import FORECAST_AXES
 from emergence.core.model_settings import LadderSettings, ModelSettings
-from emergence.core.schema import Axis
+from emergence.core.schema import AXES, Axis
 
 __all__ = [
     "TEXT_TASKS",
@@ -151,7 +152,7 @@ class AnalysisSettings(Settings):
     ``{params: 1e5}``, and forecasts along that axis alone.
     """
 
-    axes: tuple[Axis, ...] = ("params", "tokens", "flops", "loss")
+    axes: tuple[Axis, ...] = AXES
     resamples: Annotated[int, Field(ge=100, le=100_000)] = 1000
     hold_out: Literal["largest"] | Annotated[int, Field(ge=0)] = "largest"
     forecast_above: dict[Axis, Annotated[float, Field(gt=0)]] | None = None
@@ -161,6 +162,10 @@ class AnalysisSettings(Settings):
         if self.forecast_above is not None:
             if len(self.forecast_above) != 1:
                 raise ValueError("forecast_above takes one axis with its value, for example {params: 1e5}")
+            if axis := next((axis for axis in self.forecast_above if axis not in FORECAST_AXES), None):
+                raise ValueError(
+                    f"nothing is forecast along {axis}, which has no next scale; choose {', '.join(FORECAST_AXES)}"
+                )
             if self.hold_out == 0:
                 raise ValueError("hold_out: 0 forecasts nothing; leave out hold_out or forecast_above")
         return self

@@ -8,6 +8,7 @@ import polars as pl
 
 from emergence.analysis.metrics import metric as known_metric
 from emergence.analysis.records import RECORD_KEYS, scores_of_records
+from emergence.core.schema import ADAPTATIONS
 from emergence.tasks.task import Pooled, Task
 
 __all__ = ["score_records", "truncation_notes"]
@@ -43,7 +44,7 @@ def score_records(records: pl.DataFrame, tasks: dict[str, Task]) -> pl.DataFrame
 
 def _pooled(records: pl.DataFrame, task: Pooled, like: pl.DataFrame) -> list[tuple[str, pl.DataFrame]]:
     """Return each metric of all records of a score together, with the columns and rows of ``like``."""
-    keys = [key for key in RECORD_KEYS if key in records.columns]
+    keys = [key for key in (*RECORD_KEYS, *ADAPTATIONS) if key in records.columns]
     found: dict[str, list[dict[str, Any]]] = {}
     for place, own in records.group_by(keys, maintain_order=True):
         values = task.pool(*(own[column].to_list() for column in ("prompt", "target", "output")))
@@ -53,7 +54,12 @@ def _pooled(records: pl.DataFrame, task: Pooled, like: pl.DataFrame) -> list[tup
     rest = like.drop("score", "stderr", "metric")
     numbers = {"score": pl.Float64, "stderr": pl.Float64}
     return [
-        (metric, rest.join(pl.DataFrame(rows, schema_overrides=numbers), on=keys, how="left").select(like.columns))
+        (
+            metric,
+            rest.join(pl.DataFrame(rows, schema_overrides=numbers), on=keys, how="left", nulls_equal=True).select(
+                like.columns
+            ),
+        )
         for metric, rows in found.items()
     ]
 

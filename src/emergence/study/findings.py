@@ -16,7 +16,7 @@ import polars as pl
 
 from emergence.analysis import Assessment, assess, keep
 from emergence.core.errors import UserError, unknown_name
-from emergence.core.forecasts import Forecast, ForecastFile
+from emergence.core.forecasts import FORECAST_AXES, Forecast, ForecastFile
 from emergence.core.schema import AXES, Axis
 from emergence.core.store import write_bytes, write_json, writing
 from emergence.study.aside import Aside
@@ -44,10 +44,11 @@ def ask_forecasts(
     resamples: int,
     seed: int,
     now: datetime,
-) -> ForecastRequest:
+) -> ForecastRequest | None:
     """Return the forecasts to be made beside verdicts along ``axes``.
 
-    `tokens` is forecast where it is the only axis: elsewhere it would be every checkpointed model. ``above`` (a value
+    `tokens` is forecast where it is the only axis: elsewhere it would be every checkpointed model; some axes have no
+    next scale (`FORECAST_AXES`), and None is returned where no other is asked for. ``above`` (a value
     of the only axis, or an axis with its value) holds out every rung past it in place of the ``hold_out`` top ones, and
     then this axis alone is forecast. Raises UserError for a request that makes no sense.
     """
@@ -55,12 +56,16 @@ def ask_forecasts(
     if isinstance(above, Mapping):
         ((axis, value),) = above.items()
         axes, above = (axis,), value
+        if axis not in FORECAST_AXES:
+            raise UserError(
+                f"nothing is forecast along {axis}, which has no next scale; choose {', '.join(FORECAST_AXES)}"
+            )
     elif above is not None and len(axes) != 1:
         raise UserError(f"above is {above:g}, a value of one axis; name that axis alone, for example params")
     if above is None and hold_out < 1:
         raise UserError(f"hold_out is {hold_out}; hold out one rung or more, or make no forecasts")
-    along = tuple(axis for axis in axes if axis != "tokens" or len(axes) == 1)
-    return ForecastRequest(along, hold_out, above, resamples, seed, now.isoformat())
+    along = tuple(axis for axis in axes if axis in FORECAST_AXES and (axis != "tokens" or len(axes) == 1))
+    return None if not along else ForecastRequest(along, hold_out, above, resamples, seed, now.isoformat())
 
 
 def find(

@@ -12,14 +12,14 @@ from emergence.analysis.curves import Curve, CurveKey, curves
 from emergence.analysis.forecasting.scoring import compared
 from emergence.analysis.forecasting.split import to_table
 from emergence.analysis.noise import measure_noise
-from emergence.core.forecasts import Forecast, ForecastFile
+from emergence.core.forecasts import FORECAST_AXES, Forecast, ForecastFile
 from emergence.core.schema import Axis
 
 __all__ = ["NEAR_DECADES", "keep"]
 
 #: A rung this close to the place of a forecast, in decades of the axis, is what was forecast: 12 % of the size. A
 #: step of the loss is smaller by its exponent (0.076; Kaplan et al. 2020, arXiv 2001.08361): 0.9 %.
-NEAR_DECADES: dict[Axis, float] = {"params": 0.05, "tokens": 0.05, "flops": 0.05, "loss": 0.05 * 0.076}
+NEAR_DECADES: dict[Axis, float] = dict.fromkeys(FORECAST_AXES, 0.05) | {"loss": 0.05 * 0.076}
 
 
 def keep(previous: ForecastFile | None, new: ForecastFile, scores: pl.DataFrame) -> ForecastFile:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from emergence.analysis.curves import TIE_DECADES, Curve, CurveKey, curves, groups
 from emergence.analysis.noise import Noise, measure_noise
 from emergence.core.errors import UserError
-from emergence.core.schema import Axis
+from emergence.core.schema import PER_MODEL, Axis
 
 __all__ = ["Case", "Target", "Truth", "ahead", "hold_out_rungs"]
 
@@ -92,7 +92,7 @@ def _rungs(scores: pl.DataFrame, axis: Axis) -> Iterator[_Rungs]:
     for key, rows in groups(used, axis).items():
         x = np.log10(rows[axis].cast(pl.Float64).to_numpy())
         x = -x if axis == "loss" else x
-        if axis != "tokens":
+        if axis not in PER_MODEL:
             _, owner = np.unique(rows["model"].to_numpy().astype(str), return_inverse=True)
             x = (np.bincount(owner, x) / np.bincount(owner))[owner]
         yield _Rungs(key, rows, np.asarray(x, dtype=float))

@@ -23,8 +23,8 @@ from emergence.analysis.forecasting.scoring import compared, score_forecasters
 from emergence.analysis.forecasting.split import Case, ahead, hold_out_rungs
 from emergence.analysis.forecasting.spread import Batch
 from emergence.core.errors import UserError, unknown_name
-from emergence.core.forecasts import METHODS, Forecast, ForecastFile, Method, Prediction
-from emergence.core.schema import AXES, Axis, Interval
+from emergence.core.forecasts import FORECAST_AXES, METHODS, Forecast, ForecastFile, Method, Prediction
+from emergence.core.schema import Axis, Interval
 from emergence.core.seeds import stream
 
 __all__ = ["forecast_cases", "forecast_table"]
@@ -36,7 +36,7 @@ CHUNK = 64  # curves at a time: bounds the memory of B x S x G tables
 def forecast_table(
     scores: pl.DataFrame,
     *,
-    axes: Sequence[Axis] = ("params", "flops", "loss"),
+    axes: Sequence[Axis] = ("params", "flops", "loss", "examples"),
     hold_out: int = 1,
     above: float | None = None,
     resamples: int = 500,
@@ -61,7 +61,7 @@ def forecast_table(
         raise ValueError("now needs a time zone")
     if resamples < 20:
         raise UserError(f"resamples is {resamples}; a 90 % interval needs 20 at least")
-    _check_names("axis", axes, AXES)
+    _check_names("axis", axes, FORECAST_AXES)
     _check_names("method", methods, METHODS)
     if len(axes) != 1 and (above is not None or next_at is not None):
         raise UserError("above and next_at are values of one axis; name that axis alone")

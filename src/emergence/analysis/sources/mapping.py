@@ -27,13 +27,14 @@ from pathlib import Path
 from typing import Any
 
 from emergence.core.errors import UserError, nearest
+from emergence.core.schema import AXES
 from emergence.core.yaml import KeyLines, read_yaml
 
 __all__ = ["ByTask", "Column", "Constant", "Field", "TableMapping", "read_mapping"]
 
 TEXTS = ("model", "family", "task", "metric", "role")
 NUMBERS = (
-    *("params", "tokens", "flops", "loss", "seed", "step", "shots"),
+    *(*AXES, "seed", "step", "shots"),
     *("score", "stderr", "n", "floor", "ceiling", "answer_tokens"),
 )
 #: These may differ from task to task.

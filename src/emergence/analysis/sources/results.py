@@ -9,7 +9,7 @@ from pathlib import Path
 
 import polars as pl
 
-from emergence.analysis.table import KEY
+from emergence.analysis.table import KEY as TABLE_KEY
 from emergence.core.errors import UserError
 
 __all__ = ["Problem", "Results", "Run", "plural"]
@@ -32,6 +32,8 @@ _SCHEMA: dict[str, pl.DataType] = {
     "higher_is_better": pl.Boolean(),
     "file": pl.Int64(),
 }
+#: Columns that make two rows the same measurement; result files know nothing of adapted models.
+KEY = tuple(name for name in TABLE_KEY if name in _SCHEMA)
 
 
 @dataclass(frozen=True, slots=True)
