@@ -119,14 +119,28 @@ class TrainingSettings(Settings):
 
 
 class TaskSettings(Settings):
-    """A task by name; every other key is an option of that task and is validated by it."""
+    """A task by name; every other key is an option of that task and is validated by it.
+
+    Where a study has the same kind of task several times, each has a name of its own and ``task`` says the kind.
+    """
 
     model_config = ConfigDict(frozen=True, extra="allow")
-    name: str
+    name: Annotated[str, Field(pattern=r"^[\w][\w.-]*$", max_length=60)]
+
+    @model_validator(mode="after")
+    def _named(self) -> TaskSettings:
+        if self.kind in TEXT_TASKS and self.kind != self.name:
+            raise ValueError(f"the task '{self.kind}' is about the one corpus; leave it its name")
+        return self
+
+    @property
+    def kind(self) -> str:
+        """The task's name in the catalogue."""
+        return str((self.model_extra or {}).get("task", self.name))
 
     @property
     def options(self) -> dict[str, Any]:
-        """The task's own options as written."""
+        """The task's own options as written, with its kind where that is not its name."""
         return dict(self.model_extra or {})
 
 

@@ -60,7 +60,7 @@ def prepare(plan: Plan, folder: StudyFolder) -> None:
                 context=context,
                 rng=stream(plan.study.seed, name, split),
                 identity={"options": task.options.model_dump(), "seed": plan.study.seed}
-                | ({"data": task.data} if task.data else {}),
+                | ({"data": task.fingerprint} if task.fingerprint else {}),
             )
     note_unknown(plan, folder)
     folder.record_files(data)

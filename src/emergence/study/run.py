@@ -197,7 +197,7 @@ def describe(plan: Plan, folder: StudyFolder, group: Group) -> dict[str, Any]:
         "study_seed": study.seed,
         "sources": plan.sources,
         "batch_rows": plan.batch_rows,
-        "tasks": {task.name: task.options for task in study.tasks if can_do(family, task.name)},
+        "tasks": {task.name: task.options for task in study.tasks if can_do(family, task.kind)},
         "shots": list(study.evaluation.shots),
         "examples": study.evaluation.examples,
         "spec": {

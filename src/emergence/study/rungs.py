@@ -85,16 +85,16 @@ def check_families(study: StudySettings) -> None:
     """
     families = [FAMILIES.load(name) for name in study.model.family]
     for task in study.tasks:
-        unable = [family for family in families if not can_do(family, task.name)]
-        if unable and (task.name not in NAMED_ONLY or len(unable) == len(families)):
-            able = [name for name in FAMILIES if can_do(FAMILIES.load(name), task.name)]
+        unable = [family for family in families if not can_do(family, task.kind)]
+        if unable and (task.kind not in NAMED_ONLY or len(unable) == len(families)):
+            able = [name for name in FAMILIES if can_do(FAMILIES.load(name), task.kind)]
             only = "" if unable[0].tasks is None else f", only {', '.join(unable[0].tasks)}"
             raise UserError(
                 f"the family {unable[0].name} cannot do the task {task.name}{only}; families that can: "
                 f"{', '.join(able)}"
             )
     for family in families:
-        if not any(can_do(family, task.name) for task in study.tasks):
+        if not any(can_do(family, task.kind) for task in study.tasks):
             example = "text" if family.tasks is None else family.tasks[0]
             raise UserError(f"the family {family.name} can do no task of this study; add one, for example {example}")
         if not family.corpus and study.corpus is not None:

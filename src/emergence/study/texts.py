@@ -62,7 +62,7 @@ class Texts:
 def read_texts(study: StudySettings, tasks: dict[str, Task]) -> Texts:
     """Read and split the corpus, and build the tokenizer on its training part and on what the tasks write."""
     alphabet = "".join(sorted({character for task in tasks.values() for character in task.alphabet}))
-    files = tuple(task.data for task in tasks.values() if isinstance(task, GeneratedTask) and task.data)
+    files = tuple(task.fingerprint for task in tasks.values() if isinstance(task, GeneratedTask) and task.fingerprint)
     if study.corpus is None:
         return Texts(build_tokenizer(TokenizerSettings(kind="char"), [], alphabet), files=files)
     if not study.corpus.files:

@@ -157,7 +157,7 @@ def _step(
         adversarial_step(network, lambda: aim.loss(network, numbers), settings.adversarial)
     nn.utils.clip_grad_norm_(trained, settings.clip)
     optimiser.step()
-    return float(loss)
+    return float(loss.detach())
 
 
 def _steps(
