@@ -75,6 +75,7 @@ class StudyProgress(Bar):
         self._total = 0
         self._finished = 0
         self._since = time.monotonic()
+        self._stage, self._left = "", 0
 
     def __call__(self, event: dict[str, Any]) -> None:
         """Show one event."""
@@ -151,6 +152,16 @@ class StudyProgress(Bar):
         elif event["status"] != "done":
             self._say(f"{name} {event['status']}")
         self._update()
+
+    def _on_stage(self, event: dict[str, Any]) -> None:
+        self._left, self._stage = event["jobs"], event["name"]
+        self._doing = {}
+        self._say(f"{self._stage}: {self._left} models")
+
+    def _on_stage_finished(self, event: dict[str, Any]) -> None:
+        self._left -= 1
+        self._doing.pop(event["run"], None)
+        self._bar.update(self._task, description=f"{self._stage}, {self._left} left")
 
     def _on_killed(self, event: dict[str, Any]) -> None:
         self._say(f"the worker of {event['job']} died (exit status {event['code']}); going on from its last checkpoint")

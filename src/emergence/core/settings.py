@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from emergence.core.compression_settings import CompressionSettings
 from emergence.core.errors import UserError, nearest
 from emergence.core.forecasts import FORECAST_AXES
 from emergence.core.model_settings import LadderSettings, ModelSettings
@@ -216,6 +217,7 @@ class StudySettings(Settings):
     evaluation: EvaluationSettings = EvaluationSettings()
     analysis: AnalysisSettings = AnalysisSettings()
     execution: ExecutionSettings = ExecutionSettings()
+    compress: CompressionSettings | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -253,6 +255,8 @@ class StudySettings(Settings):
         return self
 
     def _check_published(self, tasks: list[str]) -> None:
+        if self.compress is not None:
+            raise ValueError("compress is for models that the study trains; compress others with `emergence compress`")
         for key in ("training", "corpus", "mixture"):
             if getattr(self, key) is not None:
                 raise ValueError(f"models under huggingface are trained already; leave out {key}")

@@ -31,9 +31,10 @@ from emergence.core.yaml import read_yaml, to_yaml
 
 __all__ = ["SOURCE", "StudyFolder", "kept_embeddings", "open_folder", "records_file"]
 
-#: Settings that may change between two runs in one folder, since they do not change what is trained or asked.
+#: Settings that may change between two runs in one folder, since they do not change what is trained, and what is asked
+#: of compressed models is compared level by level.
 #: The texts themselves are compared by content (`study.prepare`), so their paths may change too.
-FREE = ("description", "analysis", "execution", "corpus.files", "model.allow_pickle")
+FREE = ("description", "analysis", "execution", "corpus.files", "model.allow_pickle", "compress")
 _DIALS = (f"model.ladder.{key}" for key in ("smallest", "largest", "rungs", "counts"))
 #: Settings that may change if every model in the folder stays what it is.
 GROWING = ("model.family", *_DIALS, "model.huggingface", "replicas")

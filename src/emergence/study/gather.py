@@ -17,6 +17,7 @@ from emergence.models.family import FAMILIES
 from emergence.study.folder import SOURCE, StudyFolder
 from emergence.study.plan import Job, Plan
 from emergence.study.published import PublishedPlan, PublishedRun
+from emergence.study.stages import stages_of
 
 __all__ = ["Gathered", "gather"]
 
@@ -53,6 +54,10 @@ def gather(plan: Plan | PublishedPlan, folder: StudyFolder) -> Gathered:
         scores.append(score_records(records, plan.tasks).join(places, on="step", how="left"))
     if not scores:
         raise UserError("every run diverged; lower training.learning_rate and choose another folder with --out")
+    for stage in stages_of(plan.study) if isinstance(plan, Plan) else ():
+        found = stage.scores(plan, folder)
+        scores += found.rows
+        notes += found.notes
     return Gathered(
         normalise(pl.concat(scores, how="diagonal")),
         tuple(dict.fromkeys(notes)),

@@ -31,6 +31,7 @@ from emergence.study.plan import Job, Plan, make_plan
 from emergence.study.prepare import prepare
 from emergence.study.published import PublishedPlan, PublishedRun
 from emergence.study.rungs import can_do
+from emergence.study.stages import run_stages
 
 __all__ = ["run_study"]
 
@@ -55,6 +56,8 @@ def run_study(study: StudySettings, path: Path, progress: Progress = lambda even
             if isinstance(plan, Plan):
                 prepare(plan, folder)
             _run_jobs(plan, folder, jobs, workers, progress)
+        if isinstance(plan, Plan):
+            run_stages(plan, folder, progress)
         progress({"event": "judging", "doing": "gathering the scores"})
         gathered = gather(plan, folder)
         findings = _find(study, gathered.scores, progress)

@@ -106,7 +106,11 @@ def main() -> None:
             events.write(json.dumps({"job": name, **event}) + "\n")
 
         try:
-            if "checkpoints" in job:
+            if "stage" in job:
+                from emergence.study.stages import stage_named
+
+                stage_named(job["stage"]).work(job, report)
+            elif "checkpoints" in job:
                 from emergence.study.asking_published import ask_published
 
                 ask_published(job, report)
