@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from emergence.core.adapter_settings import AdapterSettings
 from emergence.core.schema import Frozen
 
 __all__ = ["FinetuneSettings"]
@@ -16,10 +17,11 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 class FinetuneSettings(Frozen):
     """One way of fine-tuning. Every default suits a small model and a few thousand examples.
 
-    ``freeze`` is how many depths from the bottom stay as they are (1: the tables, 2: the first block too), or ``all``:
-    then only the head learns, a linear probe. ``layer_decay`` is the factor on the learning rate from each depth to the
-    one below it (Howard and Ruder 2018, arXiv 1801.06146). ``learning_rate`` is that at a width of 64; it falls with
-    the width as in pre-training.
+    With an ``adapter`` its parameters and the head learn, and the model stays as it is. ``freeze`` is how many depths
+    from the bottom stay as they are (1: the tables, 2: the first block too), or ``all``: then only the head learns, a
+    linear probe. ``layer_decay`` is the factor on the learning rate from each depth to the one below it (Howard and
+    Ruder 2018, arXiv 1801.06146). ``learning_rate`` is that at a width of 64; it falls with the width as in
+    pre-training.
 
     Training ends after ``epochs``, or when the validation score has not risen for ``patience`` readings; with few
     examples it goes on for ``least_steps``. Readings are an epoch apart, and ``reading_steps`` at least.
@@ -29,6 +31,7 @@ class FinetuneSettings(Frozen):
     along the gradient, relative to the embedding's own (FGM; Miyato et al. 2017, arXiv 1605.07725).
     """
 
+    adapter: AdapterSettings | None = None
     epochs: Annotated[int, Field(ge=1, le=10_000)] = 10
     patience: Annotated[int, Field(ge=1)] = 3
     least_steps: Annotated[int, Field(ge=1)] = 200
@@ -47,3 +50,9 @@ class FinetuneSettings(Frozen):
     freeze: Annotated[int, Field(ge=0)] | Literal["all"] = 0
     pooling: Literal["mean", "last"] = "mean"
     adversarial: Annotated[float, Field(ge=0)] = 0.0
+
+    @model_validator(mode="after")
+    def _one_way(self) -> FinetuneSettings:
+        if self.adapter is not None and self.freeze != 0:
+            raise ValueError("an adapter freezes the model itself; leave out freeze")
+        return self

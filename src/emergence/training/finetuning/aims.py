@@ -31,8 +31,14 @@ class Aim(Protocol):
     """Training examples, how a few of them are learnt from, and how good the network is at held-out ones."""
 
     name: str
-    head: nn.Module | None
-    lengths: Sequence[int]  # tokens of every training example
+
+    @property
+    def head(self) -> nn.Module | None:
+        """What stands on the trunk, where something does."""
+
+    @property
+    def lengths(self) -> Sequence[int]:
+        """Tokens of every training example."""
 
     def loss(self, network: Any, numbers: Sequence[int]) -> torch.Tensor:
         """Return the mean loss of the training examples with these numbers."""

@@ -5,6 +5,7 @@ Every optimiser is torch's own; what differs between them is the rate that suits
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -15,10 +16,10 @@ from emergence.core.finetune_settings import FinetuneSettings
 from emergence.models.trunk import depths, module_of
 from emergence.training.schedule import width_scale
 
-__all__ = ["BASE_RATE", "make_optimiser", "set_learning"]
+__all__ = ["make_optimiser", "set_learning"]
 
-#: Learning rate at a width of 64 of what was trained before, and of a new head at every width.
-BASE_RATE, HEAD_RATE = 0.002, 0.005
+#: Learning rates at a width of 64 of what was trained before and of an adapter, and of a new head at every width.
+BASE_RATE, ADAPTER_RATE, HEAD_RATE = 0.002, 0.01, 0.005
 #: What suits the other optimisers, as multiples of that of Adam: SGD's steps have the size of the gradient.
 RATES = {"adamw": 1.0, "adam": 1.0, "rmsprop": 0.5, "sgd": 30.0}
 MOMENTUM = 0.9
@@ -44,14 +45,19 @@ def set_learning(network: Any, settings: FinetuneSettings) -> dict[str, nn.Param
 
 
 def make_optimiser(
-    network: Any, learning: dict[str, nn.Parameter], heads: list[nn.Parameter], width: int, settings: FinetuneSettings
+    network: Any,
+    learning: Mapping[str, nn.Parameter],
+    heads: list[nn.Parameter],
+    width: int,
+    settings: FinetuneSettings,
 ) -> torch.optim.Optimizer:
     """Return the optimiser of the parameters ``learning`` of a network of some width and of its ``heads``.
 
     Matrices decay, all else does not. Each group keeps its rate as ``base``, for the schedule to multiply.
     """
     auto = settings.learning_rate == "auto"
-    base = BASE_RATE if settings.learning_rate == "auto" else settings.learning_rate
+    usual = BASE_RATE if settings.adapter is None else ADAPTER_RATE
+    base = usual if settings.learning_rate == "auto" else settings.learning_rate
     factor = RATES[settings.optimiser] if auto else 1.0
     depth = depths(network) if learning else {}
     last = max(depth.values(), default=0)

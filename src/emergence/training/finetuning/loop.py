@@ -20,6 +20,7 @@ from torch import nn
 from emergence.core.errors import UserError
 from emergence.core.finetune_settings import FinetuneSettings
 from emergence.core.seeds import derive_seed, stream
+from emergence.models.adapters.attach import Adapter
 from emergence.models.trunk import module_of
 from emergence.training.finetuning.aims import Aim
 from emergence.training.finetuning.groups import make_optimiser, set_learning
@@ -72,27 +73,32 @@ def finetune(
     *,
     width: int,
     seed: int,
+    adapter: Adapter | None = None,
     mixture: Sequence[float] | None = None,
     progress: Progress = lambda share, reading: None,
 ) -> Tuning:
     """Train ``network`` and the heads of the aims in place; they end as they were at the best reading.
 
-    ``width`` is that of the hidden states. Each step takes an aim by its share of ``mixture``, by default of the
-    training examples. An epoch is over when as many examples were seen as there are. Random choices follow from
+    ``width`` is that of the hidden states. The parameters of an ``adapter``, which is attached to the network, learn in
+    the place of the network's. Each step takes an aim by its share of ``mixture``, by default of the training examples. An epoch is over when as many examples were seen as there are. Random choices follow from
     ``seed``. Raises UserError where the loss grows beyond bounds.
     """
     started = time.monotonic()
     module = module_of(network)
-    learning = set_learning(network, settings)
+    if adapter is None:
+        learning = set_learning(network, settings)
+    else:
+        learning = dict(zip(adapter.names, adapter.trainable, strict=True))
     heads = [parameter for aim in aims if aim.head is not None for parameter in aim.head.parameters()]
     if not learning and not heads:
         raise UserError("everything is frozen and there is no head to train; freeze less")
-    every = [*module.parameters(), *heads]
+    trained = [*learning.values(), *heads]
+    every = {id(parameter): parameter for parameter in [*module.parameters(), *trained]}
     result = Tuning(
-        trainable=sum(p.numel() for p in [*learning.values(), *heads]), parameters=sum(p.numel() for p in every)
+        trainable=sum(parameter.numel() for parameter in trained),
+        parameters=sum(parameter.numel() for parameter in every.values()),
     )
     optimiser = make_optimiser(network, learning, heads, width, settings)
-    trained = [*learning.values(), *heads]
     modules = [module, *(aim.head for aim in aims if aim.head is not None)]
     per_epoch = sum(math.ceil(len(aim.lengths) / settings.batch) for aim in aims)
     steps = max(settings.epochs * per_epoch, settings.least_steps)
@@ -107,7 +113,9 @@ def finetune(
             factor = min(1.0, (step + 1) / max(1, settings.warmup * steps)) * (1 - step / steps)
             for group in optimiser.param_groups:
                 group["lr"] = group["base"] * factor
-            losses.append(_step(network, aim, numbers, settings, optimiser, trained))
+            losses.append(_step(network, aim, numbers, settings, optimiser, trained, adapter))
+            if adapter is not None:
+                adapter.after_step(step + 1, steps)
             result.steps, result.tokens = step + 1, result.tokens + sum(aim.lengths[n] for n in numbers)
             first = losses[0] if first is None else first
             if not math.isfinite(losses[-1]) or losses[-1] > DIVERGED * max(first, 1.0):
@@ -147,11 +155,15 @@ def _step(
     settings: FinetuneSettings,
     optimiser: torch.optim.Optimizer,
     trained: Sequence[nn.Parameter],
+    adapter: Adapter | None,
 ) -> float:
     """Do one step and return the loss before it, without penalties."""
     optimiser.zero_grad(set_to_none=True)
     loss = aim.loss(network, numbers)
     whole = loss + settings.l1 * l1_penalty(trained) if settings.l1 else loss
+    penalty = None if adapter is None else adapter.penalty()
+    if penalty is not None:
+        whole = whole + penalty
     whole.backward()  # type: ignore[no-untyped-call]
     if settings.adversarial:
         adversarial_step(network, lambda: aim.loss(network, numbers), settings.adversarial)
