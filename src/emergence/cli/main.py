@@ -268,13 +268,15 @@ def _console(*, stderr: bool = False) -> Console:
 def _show(result: Any) -> None:
     """Print the verdict table, how far it can be trusted, what is forecast, and the notes."""
     from emergence.report import verdict_table
-    from emergence.report.terminal import assessment_lines, telling
+    from emergence.report.terminal import assessment_lines, breaking_lines, telling
 
     console = _console()
     shown, others = telling(result.verdicts)
     console.print(verdict_table(shown))
     if others:
         console.print(others, style="dim", markup=False, highlight=False)
+    for line in breaking_lines(shown):
+        console.print(line, markup=False, highlight=False)
     for line in assessment_lines(result.calibration, result.collapses, result.carry_overs, result.forecasts):
         console.print(line, markup=False, highlight=False)
     for note in result.notes:

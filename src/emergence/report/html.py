@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from emergence.core.schema import Interval
+from emergence.core.schema import PER_MODEL, Interval
 from emergence.report.across import carry_table, collapse_table, sorted_collapses
 from emergence.report.costs import cost_table, run_cost
 from emergence.report.data import VERDICT_ORDER, Ability, ReportData, complete, find_abilities, models_by_size
@@ -201,6 +201,8 @@ def _environment(texts: Texts) -> Environment:
     )
     environment.globals.update(
         t=texts,
+        per_model=PER_MODEL,
+        with_start=("examples", "training_tasks"),
         score_text=_score_text,
         changes=lambda verdict: change_lines(verdict, texts),
         resolution=lambda verdict: resolution_line(verdict, texts),
