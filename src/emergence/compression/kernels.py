@@ -24,6 +24,7 @@ KERNELS: tuple[Kernels, ...] = ("auto", "float", "int8")
 #: What `auto` asks of a product: from there on whole numbers are faster (`docs/adaptation.md`, benchmarks/kernels.py).
 LEAST_SIDE = 256
 LEAST_WORK = 2**21  # multiply-adds
+LEAST_INPUTS = 2  # torch 2.13's product of one input gives what was in the memory before
 TINY = 1e-12
 
 
@@ -77,7 +78,7 @@ def use_kernels(network: Any, codes: Mapping[str, Quantised], kernels: Kernels) 
         product = module.get_submodule(holder)
         if attribute != "weight" or not isinstance(product, nn.Linear | Matrix):
             continue
-        if kernels == "auto" and min(own.codes.shape) < LEAST_SIDE:
+        if own.codes.shape[1] < LEAST_INPUTS or (kernels == "auto" and min(own.codes.shape) < LEAST_SIDE):
             continue
         bias = getattr(product, "bias", None)
         parent, _, last = holder.rpartition(".")

@@ -119,10 +119,8 @@ class CompressStage(Stage):
             file = _records(folder, run, how)
             with writing(file) as temporary:
                 examiner.answers(smaller, step).write_parquet(temporary)
-            measured = {"bits": done.bits, "all_bits": done.all_bits, "sparsity": done.sparsity}
-            write_sealed(
-                _card(folder, run, how), {**job["made_of"], "how": values, **measured, "records": sha256(file)}
-            )
+            card = {"bits": done.bits, "all_bits": done.all_bits, "sparsity": done.sparsity, "records": sha256(file)}
+            write_sealed(_card(folder, run, how), {**job["made_of"], "how": values, **card})
         (folder / "models" / run / "failure.txt").unlink(missing_ok=True)
         report({"event": "finished", "run": run, "status": "done"})
 
@@ -143,7 +141,7 @@ class CompressStage(Stage):
             "sources": plan.sources,
             "batch_rows": plan.batch_rows,
             "rows": _settings(plan).rows,
-            "tasks": {task.name: task.options for task in study.tasks if can_do(family, task.name)},
+            "tasks": {task.name: task.options for task in study.tasks if can_do(family, task.kind)},
             "shots": list(study.evaluation.shots),
             "examples": study.evaluation.examples,
             "levels": [how.model_dump(mode="json") for how in _lacking(plan, folder, job)],

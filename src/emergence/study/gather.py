@@ -54,10 +54,11 @@ def gather(plan: Plan | PublishedPlan, folder: StudyFolder) -> Gathered:
         scores.append(score_records(records, plan.tasks).join(places, on="step", how="left"))
     if not scores:
         raise UserError("every run diverged; lower training.learning_rate and choose another folder with --out")
-    for stage in stages_of(plan.study) if isinstance(plan, Plan) else ():
-        found = stage.scores(plan, folder)
-        scores += found.rows
-        notes += found.notes
+    if isinstance(plan, Plan):
+        for stage in stages_of(plan.study):
+            found = stage.scores(plan, folder)
+            scores += found.rows
+            notes += found.notes
     return Gathered(
         normalise(pl.concat(scores, how="diagonal")),
         tuple(dict.fromkeys(notes)),
