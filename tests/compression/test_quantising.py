@@ -53,7 +53,9 @@ def test_a_finer_group_and_a_zero_point_lose_less() -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(bits=st.sampled_from([1, 2, 3, 4, 8]), shape=st.tuples(st.integers(1, 7), st.integers(1, 19)), seed=st.integers())
+@given(
+    bits=st.sampled_from([1, 2, 3, 4, 8]), shape=st.tuples(st.integers(1, 7), st.integers(1, 19)), seed=st.integers()
+)
 def test_packed_codes_come_back_and_take_their_bits(bits: int, shape: tuple[int, int], seed: int) -> None:
     codes = torch.randint(0, 2**bits, shape, generator=torch.Generator().manual_seed(seed % 2**31)).to(torch.uint8)
     packed = pack_bits(codes, bits)
@@ -122,9 +124,9 @@ def test_tables_are_quantised_only_where_asked() -> None:
     assert {"embedding.weight", "head.weight"} <= set(done.quantised)
     assert not torch.equal(whole.embedding.weight, before)
     tied = build("gpt2")
-    assert "embedding.weight" in compress_network(
-        tied, compression(method="quantised", bits=4, embeddings=True)
-    ).quantised
+    assert (
+        "embedding.weight" in compress_network(tied, compression(method="quantised", bits=4, embeddings=True)).quantised
+    )
 
 
 @pytest.mark.parametrize(

@@ -54,9 +54,7 @@ def test_own_families_come_back_bit_for_bit(tmp_path: Path, family: str, how: di
 
 @pytest.mark.parametrize("family", ["llama", "gpt2", "mamba"])
 @pytest.mark.parametrize("how", WAYS)
-def test_models_in_hugging_faces_layout_come_back_bit_for_bit(
-    tmp_path: Path, family: str, how: dict[str, Any]
-) -> None:
+def test_models_in_hugging_faces_layout_come_back_bit_for_bit(tmp_path: Path, family: str, how: dict[str, Any]) -> None:
     model = em.load(tiny_huggingface.save(family, tmp_path / "whole"))
     done = model.compress(tmp_path / "small", calibration=TEXT, **how)
     back = em.load(tmp_path / "small")

@@ -75,7 +75,6 @@ class StudyProgress(Bar):
         self._total = 0
         self._finished = 0
         self._since = time.monotonic()
-        self._stage, self._left = "", 0
 
     def __call__(self, event: dict[str, Any]) -> None:
         """Show one event."""
@@ -153,18 +152,32 @@ class StudyProgress(Bar):
             self._say(f"{name} {event['status']}")
         self._update()
 
-    def _on_stage(self, event: dict[str, Any]) -> None:
-        self._left, self._stage = event["jobs"], event["name"]
-        self._doing = {}
-        self._say(f"{self._stage}: {self._left} models")
-
-    def _on_stage_finished(self, event: dict[str, Any]) -> None:
-        self._left -= 1
-        self._doing.pop(event["run"], None)
-        self._bar.update(self._task, description=f"{self._stage}, {self._left} left")
-
     def _on_killed(self, event: dict[str, Any]) -> None:
         self._say(f"the worker of {event['job']} died (exit status {event['code']}); going on from its last checkpoint")
+
+    def _on_stage(self, event: dict[str, Any]) -> None:
+        """Models are adapted: a bar of its own, of what that costs."""
+        self._total, self._finished = event["total"], event["total"] - len(event["waiting"])
+        if self._finished:
+            self._say(f"{self._finished} of {self._total} adaptations are finished already")
+        self._flops, self._done, self._doing = dict(event["waiting"]), {}, {}
+        self._bar.remove_task(self._task)
+        self._task = self._bar.add_task("adapting", total=sum(self._flops.values()) or 1, doing="")
+
+    def _on_adapting(self, event: dict[str, Any]) -> None:
+        self._done[event["job"]] = event["share"]
+        self._doing[event["job"]] = f"{event['job']} {event['says']}"
+        self._update()
+
+    def _on_adapted(self, event: dict[str, Any]) -> None:
+        name = event["job"]
+        self._done[name] = 1.0
+        self._doing.pop(name, None)
+        self._finished += 1
+        if not self._console.is_terminal:
+            seconds = time.monotonic() - self._since
+            self._say(f"[{seconds:5.0f} s] {name} done ({self._finished} of {self._total})")
+        self._update()
 
     def _on_judging(self, event: dict[str, Any]) -> None:
         self._bar.update(self._task, description="judging", doing=event["doing"])

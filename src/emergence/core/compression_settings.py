@@ -140,6 +140,11 @@ class CompressionSettings(Frozen):
         return self
 
     @property
+    def calibrated(self) -> bool:
+        """Whether a method asks what goes into every matrix."""
+        return any(how.calibrated for how in self.levels)
+
+    @property
     def levels(self) -> tuple[Compression, ...]:
         """Every way in which a model is compressed."""
         found: list[Compression] = []

@@ -11,6 +11,7 @@ from emergence.core.errors import UserError, nearest
 from emergence.core.forecasts import FORECAST_AXES
 from emergence.core.model_settings import LadderSettings, ModelSettings
 from emergence.core.schema import AXES, Axis
+from emergence.core.tuning_settings import TuningSettings
 
 __all__ = [
     "TEXT_TASKS",
@@ -216,6 +217,7 @@ class StudySettings(Settings):
     mixture: dict[str, Annotated[float, Field(gt=0)]] | None = None
     evaluation: EvaluationSettings = EvaluationSettings()
     analysis: AnalysisSettings = AnalysisSettings()
+    finetune: TuningSettings | None = None
     execution: ExecutionSettings = ExecutionSettings()
     compress: CompressionSettings | None = None
 
@@ -255,8 +257,6 @@ class StudySettings(Settings):
         return self
 
     def _check_published(self, tasks: list[str]) -> None:
-        if self.compress is not None:
-            raise ValueError("compress is for models that the study trains; compress others with `emergence compress`")
         for key in ("training", "corpus", "mixture"):
             if getattr(self, key) is not None:
                 raise ValueError(f"models under huggingface are trained already; leave out {key}")

@@ -140,7 +140,7 @@ class Workers:
             if wrong_input:
                 raise UserError(f"{faults[0]}{others}; what else was asked for is finished")
             raise WorkerError(
-                f"{faults[0]}{others}; what else was asked for is finished, tracebacks are in models/*/failure.txt"
+                f"{faults[0]}{others}; what else was asked for is finished, tracebacks are in the files failure.txt"
             )
 
     def _fill(self) -> None:

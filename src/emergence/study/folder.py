@@ -31,10 +31,11 @@ from emergence.core.yaml import read_yaml, to_yaml
 
 __all__ = ["SOURCE", "StudyFolder", "kept_embeddings", "open_folder", "records_file"]
 
-#: Settings that may change between two runs in one folder, since they do not change what is trained, and what is asked
-#: of compressed models is compared level by level.
+#: Settings of what is done with trained models: each job of it is done again if it has changed (`study.stages`).
+STAGE_SETTINGS = ("finetune", "compress")
+#: Settings that may change between two runs in one folder, since they do not change what is trained or asked.
 #: The texts themselves are compared by content (`study.prepare`), so their paths may change too.
-FREE = ("description", "analysis", "execution", "corpus.files", "model.allow_pickle", "compress")
+FREE = ("description", "analysis", "execution", "corpus.files", "model.allow_pickle", *STAGE_SETTINGS)
 _DIALS = (f"model.ladder.{key}" for key in ("smallest", "largest", "rungs", "counts"))
 #: Settings that may change if every model in the folder stays what it is.
 GROWING = ("model.family", *_DIALS, "model.huggingface", "replicas")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,7 +17,7 @@ from emergence.models.family import FAMILIES
 from emergence.study.folder import SOURCE, StudyFolder
 from emergence.study.plan import Job, Plan
 from emergence.study.published import PublishedPlan, PublishedRun
-from emergence.study.stages import stages_of
+from emergence.study.stages import STAGES, StageJob, finished_jobs
 
 __all__ = ["Gathered", "gather"]
 
@@ -30,8 +30,9 @@ class Gathered:
     notes: tuple[str, ...]
 
 
-def gather(plan: Plan | PublishedPlan, folder: StudyFolder) -> Gathered:
-    """Collect what the finished runs left. A diverged run is noted and gives no scores."""
+def gather(plan: Plan | PublishedPlan, folder: StudyFolder, afterwards: Sequence[StageJob] = ()) -> Gathered:
+    """Collect what the finished runs left, and the jobs of stages ``afterwards``. A diverged run is noted and gives no
+    scores."""
     scores = []
     notes = list(folder.manifest.get("events", []))
     beside_others = len(plan.study.model.family) > 1
@@ -52,13 +53,13 @@ def gather(plan: Plan | PublishedPlan, folder: StudyFolder) -> Gathered:
         records = _records(folder, job)
         notes += [*_identical(folder, job), *truncation_notes(records)]
         scores.append(score_records(records, plan.tasks).join(places, on="step", how="left"))
+    for name in STAGES:
+        finished = finished_jobs([job for job in afterwards if job.stage == name], folder)
+        notes += [note for _, outcome, _ in finished for note in outcome["notes"]]
+        answered = [(job, outcome, records) for job, outcome, records in finished if records is not None]
+        scores += STAGES.load(name).rows(plan, answered)
     if not scores:
         raise UserError("every run diverged; lower training.learning_rate and choose another folder with --out")
-    if isinstance(plan, Plan):
-        for stage in stages_of(plan.study):
-            found = stage.scores(plan, folder)
-            scores += found.rows
-            notes += found.notes
     return Gathered(
         normalise(pl.concat(scores, how="diagonal")),
         tuple(dict.fromkeys(notes)),

@@ -11,7 +11,7 @@ from emergence.core.errors import UserError
 from emergence.core.seeds import derive_seed
 from emergence.core.settings import StudySettings, TrainingSettings
 from emergence.models.family import FAMILIES
-from emergence.study.compressing import check_compression
+from emergence.study.compressible import check_compression
 from emergence.study.machine import machine_bytes, worker_count
 from emergence.study.published import PublishedPlan, plan_published
 from emergence.study.rungs import Rung, check_embeddings, check_families, ladder_of

@@ -1,9 +1,9 @@
 """The whole flow of a study, and the file to read first.
 
 A study trains a ladder of models (`models`, `training`) on texts and tasks (`text`, `tasks`), asks every checkpoint
-every task (`generation`, `evaluation`), and lets the statistics decide what appeared (`analysis`). Models that somebody
-else trained (`published`) are asked and judged alone. Everything is kept in one folder; what is there already is not
-done again.
+every task (`generation`, `evaluation`), may fine-tune and compress what it has trained (`stages`), and lets the
+statistics decide what appeared (`analysis`). Models that somebody else trained (`published`) are asked and judged
+alone. Everything is kept in one folder; what is there already is not done again.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from emergence.study.plan import Job, Plan, make_plan
 from emergence.study.prepare import prepare
 from emergence.study.published import PublishedPlan, PublishedRun
 from emergence.study.rungs import can_do
-from emergence.study.stages import run_stages
+from emergence.study.stages import run_stages, stage_jobs
 
 __all__ = ["run_study"]
 
@@ -51,15 +51,14 @@ def run_study(study: StudySettings, path: Path, progress: Progress = lambda even
     with open_folder(path, study, plan.shapes) as folder:
         progress({"event": "plan", "plan": plan})
         earlier = read_forecasts(path / "forecasts.json")
-        jobs = _unfinished(plan, folder)
-        with Workers(min(plan.workers, len(jobs))) as workers:
+        jobs, afterwards = _unfinished(plan, folder), stage_jobs(plan)
+        with Workers(min(plan.workers, len(jobs) + len(afterwards))) as workers:
             if isinstance(plan, Plan):
                 prepare(plan, folder)
             _run_jobs(plan, folder, jobs, workers, progress)
-        if isinstance(plan, Plan):
-            run_stages(plan, folder, progress)
+            run_stages(plan, folder, workers, progress, afterwards)
         progress({"event": "judging", "doing": "gathering the scores"})
-        gathered = gather(plan, folder)
+        gathered = gather(plan, folder, afterwards)
         findings = _find(study, gathered.scores, progress)
         folder.manifest["notes"] = [*gathered.notes, *findings.notes]
         # Forecasts made before stay, with their date, and are compared with the rungs that are new.

@@ -107,9 +107,9 @@ def main() -> None:
 
         try:
             if "stage" in job:
-                from emergence.study.stages import stage_named
+                from emergence.study.stages import STAGES
 
-                stage_named(job["stage"]).work(job, report)
+                STAGES.load(job["stage"]).work(job, report)
             elif "checkpoints" in job:
                 from emergence.study.asking_published import ask_published
 
@@ -118,8 +118,9 @@ def main() -> None:
                 run_group(job, report)
             report({"event": "done"})
         except BaseException as fault:
-            for name in job["runs"]:
-                write_bytes(Path(job["folder"]) / "models" / name / "failure.txt", traceback.format_exc().encode())
+            homes = [Path(job["folder"]) / "models" / name for name in job["runs"]] or [Path(job["home"])]
+            for home in homes:
+                write_bytes(home / "failure.txt", traceback.format_exc().encode())
             wrong = isinstance(fault, UserError)
             reason = str(fault) if wrong else f"{type(fault).__name__}: {fault}"
             report({"event": "failed", "reason": reason, "wrong_input": wrong})

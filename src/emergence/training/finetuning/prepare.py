@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -17,12 +16,13 @@ from emergence.tasks.labelled_schema import Labelled, LabelledData
 from emergence.tasks.task import Example, GeneratedTask, Split
 from emergence.text import LanguageTokenizer
 from emergence.training.finetuning.aims import Aim, Classes, Values, class_weights
+from emergence.training.finetuning.choosing import choose
 from emergence.training.finetuning.heads import PooledHead, SpanHead
 from emergence.training.finetuning.rows import TextRows, encode_rows
 from emergence.training.finetuning.spans import Spans, encode_passages
 from emergence.training.finetuning.writing import Answers, encode_answers
 
-__all__ = ["Prepared", "choose", "prepare_aim", "text_rows"]
+__all__ = ["Prepared", "prepare_aim", "text_rows"]
 
 ENOUGH = 4096  # examples of a task that makes as many as are wanted
 LEAST_VALIDATION, MOST_VALIDATION = 16, 1000  # examples that a reading looks at
@@ -35,25 +35,6 @@ class Prepared:
     aim: Aim
     examples: int
     notes: tuple[str, ...] = ()
-
-
-def choose(examples: Sequence[Labelled], n: int | None, seed: int) -> list[Labelled]:
-    """Return ``n`` examples, all classes as equally as their numbers allow; more of them hold all of fewer.
-
-    Each class is shuffled by ``seed`` and they take turns, so that ten examples of two classes are five of each.
-    """
-    if n is None or n >= len(examples):
-        return list(examples)
-    by_label: dict[str, list[Labelled]] = defaultdict(list)
-    for number in stream(seed, "few examples").permutation(len(examples)).tolist():
-        by_label[examples[number].label].append(examples[number])
-    queues = [by_label[label] for label in sorted(by_label)]
-    found: list[Labelled] = []
-    for turn in range(max(map(len, queues))):
-        found += [queue[turn] for queue in queues if turn < len(queue)]
-        if len(found) >= n:
-            break
-    return found[:n]
 
 
 def prepare_aim(

@@ -107,6 +107,11 @@ class Spans:
         """Tokens of every training window."""
         return [len(window.ids) for window in self._rows]
 
+    @property
+    def validation_tokens(self) -> int:
+        """Tokens of all validation windows."""
+        return sum(len(window.ids) for passage in self.validation for window in passage.windows)
+
     def loss(self, network: Any, numbers: Sequence[int]) -> torch.Tensor:
         """Return the mean of the cross-entropies of both ends, in nats."""
         few = [self._rows[n] for n in numbers]
