@@ -44,8 +44,8 @@ def test_small_products_stay_in_float() -> None:
     few = torch.randn(LEAST_WORK // LEAST_SIDE**2 - 1, LEAST_SIDE)
     many = torch.randn(LEAST_WORK // LEAST_SIDE**2, LEAST_SIDE)
     with torch.no_grad():
-        torch.testing.assert_close(chosen(few), few @ chosen.weight.T + chosen.bias)
-        assert not torch.allclose(chosen(many), many @ chosen.weight.T + chosen.bias, rtol=1e-6, atol=1e-6)
+        torch.testing.assert_close(chosen(few), few @ chosen.weight.T + chosen.bias, rtol=1e-4, atol=1e-4)
+        assert not torch.allclose(chosen(many), many @ chosen.weight.T + chosen.bias, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize("family", ["gpt", "gpt2", "bert", "mamba", "vae"])

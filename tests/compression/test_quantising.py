@@ -53,11 +53,10 @@ def test_a_finer_group_and_a_zero_point_lose_less() -> None:
 
 
 @settings(max_examples=60, deadline=None)
-@given(
-    bits=st.sampled_from([1, 2, 3, 4, 8]), shape=st.tuples(st.integers(1, 7), st.integers(1, 19)), seed=st.integers()
-)
-def test_packed_codes_come_back_and_take_their_bits(bits: int, shape: tuple[int, int], seed: int) -> None:
-    codes = torch.randint(0, 2**bits, shape, generator=torch.Generator().manual_seed(seed % 2**31)).to(torch.uint8)
+@given(bits=st.sampled_from([1, 2, 3, 4, 8]), M=st.integers(1, 7), D=st.integers(1, 19), seed=st.integers(0, 999))
+def test_packed_codes_come_back_and_take_their_bits(bits: int, M: int, D: int, seed: int) -> None:
+    shape = (M, D)
+    codes = torch.randint(0, 2**bits, shape, generator=torch.Generator().manual_seed(seed)).to(torch.uint8)
     packed = pack_bits(codes, bits)
     assert packed.numel() == -(-codes.numel() * bits // 8)
     assert torch.equal(unpack_bits(packed, bits, shape), codes)
@@ -169,5 +168,5 @@ def test_settings_of_a_study_name_every_level_once() -> None:
         ("quantised", "2 bits"),
     ]
     for wrong in ({"sparsities": (1.5,)}, {"bits": (7,)}, {"methods": ("wanda", "wanda")}, {"group": 5}):
-        with pytest.raises(ValueError, match="sparsity|bits|twice|group"):
+        with pytest.raises(ValueError, match=r"sparsity|bits|twice|group"):
             CompressionSettings.model_validate(wrong)

@@ -112,8 +112,10 @@ def test_a_damaged_file_is_noticed(tmp_path: Path, name: str) -> None:
 
 
 def test_wanda_needs_text_and_a_compressed_model_has_no_steps(tmp_path: Path) -> None:
-    with pytest.raises(em.UserError, match="calibration text is empty"):
+    with pytest.raises(em.UserError, match="--calibration"):
         own("gpt").compress(tmp_path / "small", "wanda", sparsity=0.5)
+    with pytest.raises(em.UserError, match="calibration text is empty"):
+        own("gpt").compress(tmp_path / "small", "wanda", sparsity=0.5, calibration=[""])
     assert not (tmp_path / "small").exists()
     own("gpt").compress(tmp_path / "small", "quantised", bits=4)
     with pytest.raises(em.UserError, match="leave out step"):

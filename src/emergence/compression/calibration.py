@@ -19,8 +19,10 @@ LONGEST = 512  # tokens of a row: more of them show more than longer ones
 def text_rows(texts: Sequence[str], tokenizer: LanguageTokenizer, context: int) -> list[list[int]]:
     """Return rows of one length, tiles of all texts behind one another, each text after the token that begins it.
 
-    Raises UserError where the texts are empty.
+    Raises UserError where there are no texts, or nothing in them.
     """
+    if not texts:
+        raise UserError("wanda is calibrated on text; name a file that shows what the model reads with --calibration")
     ids: list[int] = []
     for text in texts:
         ids += [tokenizer.begin_id, *tokenizer.encode(text)]
