@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from emergence.core.adapter_settings import AdapterSettings
+from emergence.core.augmentation_settings import AugmentationSettings
 from emergence.core.schema import Frozen
 
 __all__ = ["FinetuneSettings"]
@@ -33,6 +34,7 @@ class FinetuneSettings(Frozen):
 
     start: Literal["trained", "untrained"] = "trained"
     adapter: AdapterSettings | None = None
+    augment: tuple[AugmentationSettings, ...] = ()
     epochs: Annotated[int, Field(ge=1, le=10_000)] = 10
     patience: Annotated[int, Field(ge=1)] = 3
     least_steps: Annotated[int, Field(ge=1)] = 200

@@ -93,16 +93,16 @@ class HuggingFaceTokenizer:
         """Return how many bytes of text the ids stand for; half a character at an end counts as U+FFFD."""
         return len(self.decode(ids).encode())
 
+    def save(self, folder: Path) -> None:
+        """Write the tokenizer to a folder in Hugging Face's layout."""
+        self._inner.save_pretrained(folder)
+
     def around(self) -> tuple[list[int], list[int]]:
         """Return the special tokens that stand before and behind a whole text."""
         text = self._plain(["a"])[0]
         with_them: list[int] = self._inner("a", verbose=False)["input_ids"]
         at = next(i for i in range(len(with_them)) if with_them[i : i + len(text)] == text)
         return with_them[:at], with_them[at + len(text) :]
-
-    def save(self, folder: Path) -> None:
-        """Write the files of the tokenizer to ``folder``, as transformers reads them."""
-        self._inner.save_pretrained(folder)
 
     def _plain(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the token ids as the tokenizer itself gives them."""

@@ -13,6 +13,7 @@ from emergence.core.carry_over import CarryOver
 from emergence.core.collapse import Collapse
 from emergence.core.forecasts import ForecastFile
 from emergence.core.schema import PER_MODEL, SCORE_COLUMNS, Axis, Calibration, Verdict, VerdictName
+from emergence.core.search import SearchRecord
 
 __all__ = ["VERDICT_ORDER", "Ability", "ReportData", "ScalingFit", "complete", "find_abilities", "models_by_size"]
 
@@ -66,6 +67,7 @@ class ReportData:
     collapses: Sequence[Collapse] = ()
     carry_overs: Sequence[CarryOver] = ()
     forecasts: ForecastFile | None = None
+    search: SearchRecord | None = None
     facts: Mapping[str, str] = field(default_factory=dict)
     notes: Sequence[str] = ()
 

@@ -18,6 +18,7 @@ from emergence.study.folder import SOURCE, StudyFolder
 from emergence.study.plan import Job, Plan
 from emergence.study.published import PublishedPlan, PublishedRun
 from emergence.study.stages import STAGES, StageJob, finished_jobs
+from emergence.tasks.labelled import LabelledTask
 
 __all__ = ["Gathered", "gather"]
 
@@ -40,6 +41,9 @@ def gather(plan: Plan | PublishedPlan, folder: StudyFolder, afterwards: Sequence
         if own_loss := FAMILIES.load(family).own_loss:
             place = "; it has no place on the axis of loss beside other families" if beside_others else ""
             notes.append(f"the validation loss of {family} is {own_loss}{place}")
+    for name, task in plan.tasks.items():
+        if isinstance(task, LabelledTask):
+            notes += [f"{name}: {note}" for note in task.data().notes]
     jobs: list[Job | PublishedRun] = [*plan.jobs]
     for job in sorted(jobs, key=lambda job: job.name):
         outcome = read_sealed(folder.run(job.name) / "outcome.json")

@@ -13,6 +13,7 @@ from emergence.models.family import FAMILIES, Family, ladder
 from emergence.models.vectors import Vectors, load_vectors, read_vectors
 from emergence.study.folder import kept_embeddings
 from emergence.study.machine import run_bytes
+from emergence.study.teacher import Teacher
 from emergence.study.texts import Texts
 from emergence.tasks.catalogue import DRAWN, NAMED_ONLY
 from emergence.tasks.task import GeneratedTask, Task
@@ -31,7 +32,7 @@ class Rung:
     name: str
     family: str
     config: Any
-    flops: float  # of one run, all positions predicted
+    flops: float  # of one run, all positions predicted, with those of a teacher that reads beside it
     memory: float  # bytes of one run at its peak, estimated
     stacked: bool  # whether its products have the form that replicas can share
 
@@ -44,8 +45,12 @@ def ladder_of(
     tokenizer: Tokenizer,
     tokens: int,
     batch_tokens: int,
+    teacher: Teacher | None = None,
 ) -> list[Rung]:
-    """Return the ladder of one family, told of the tokens and the tasks where it asks for them."""
+    """Return the ladder of one family, told of the tokens and the tasks where it asks for them.
+
+    A ``teacher`` reads every token beside its students.
+    """
     dial, context = study.model.ladder, study.model.context
     assert dial is not None
     prefix = f"{family}-" if len(study.model.family) > 1 else ""
@@ -54,13 +59,17 @@ def ladder_of(
     if own.informed is not None:
         options = {name: task.options.model_dump() for name, task in tasks.items() if isinstance(task, GeneratedTask)}
         configs = [own.informed(config, tokenizer.spellings(), options) for config in configs]
+    taught, room = 0.0, 0.0
+    if teacher is not None and own.learner != "nothing":
+        taught = teacher.forward_flops(tokens, context, own.predicted_share * tokens)
+        room = teacher.bytes_beside(batch_tokens, tokenizer.vocabulary_size)
     return [
         Rung(
             name=f"{prefix}R{index:02d}",
             family=family,
             config=config,
-            flops=own.training_passes * config.forward_flops(tokens, context, own.predicted_share * tokens),
-            memory=run_bytes(config, batch_tokens, branches=bool(training.budgets)),
+            flops=own.training_passes * config.forward_flops(tokens, context, own.predicted_share * tokens) + taught,
+            memory=run_bytes(config, batch_tokens, branches=bool(training.budgets)) + room,
             stacked=own.stackable and worth_stacking(config, batch_tokens),
         )
         for index, config in enumerate(configs)

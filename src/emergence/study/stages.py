@@ -146,7 +146,7 @@ def finish_job(job: dict[str, Any], report: Report, outcome: dict[str, Any], rec
         named = records.with_columns(
             pl.lit(job["model"]).alias("model"),
             pl.lit(job["seed"], dtype=pl.Int64).alias("seed"),
-            pl.lit(None, dtype=pl.Int64).alias("step"),
+            pl.lit(0, dtype=pl.Int64).alias("step"),
             (pl.col("shots") if "shots" in records.columns else pl.lit(0, dtype=pl.Int64)).alias("shots"),
         )
         with writing(home / RECORDS) as temporary:

@@ -75,7 +75,7 @@ class Tuning:
             names = records["task"].unique().to_list()
             tasks: dict[str, Task] = dict.fromkeys(names, plan.tasks[job.values["task"]])
             scores = score_records(records, tasks)
-            frames += [scores.with_columns(**values) for values in _places(job, outcome)]
+            frames += [scores.drop("step").with_columns(**values) for values in _places(job, outcome)]
         return frames
 
 
@@ -83,16 +83,20 @@ TUNING = Tuning()
 
 
 def _places(job: StageJob, outcome: dict[str, Any]) -> list[dict[str, pl.Expr]]:
-    """Return the families and axis values of the rows of a job."""
-    done, examples = job.values["variant"], outcome["examples"]
-    family = job.family if job.run is None else f"{job.family} {done}"
-    before = job.values["before"]
+    """Return the names and axis values of the rows of a job."""
+    examples, before = outcome["examples"], job.values["before"]
+    if job.run is None:
+        return [{"family": pl.lit(job.family), "examples": pl.lit(float(examples))}]
+    done = job.values["variant"]
+    family, model = f"{job.family} {done}", f"{job.model} {done}"
+    own = {"family": pl.lit(family), "model": pl.lit(model)}
     if before is not None:
-        return [{"family": pl.lit(family), "training_tasks": pl.lit(float(len(before["tasks"])))}]
-    found = [{"family": pl.lit(family), "examples": pl.lit(float(examples))}]
-    if outcome.get("params") is not None:
-        found.append({"family": pl.lit(f"{family} on {examples}"), "params": pl.lit(float(outcome["params"]))})
-    return found
+        return [own | {"training_tasks": pl.lit(float(len(before["tasks"])))}]
+    on = {"family": pl.lit(f"{family} on {examples}"), "model": pl.lit(f"{model} on {examples}")}
+    return [
+        own | {"examples": pl.lit(float(examples))},
+        on | {"params": pl.lit(float(outcome["params"]))},
+    ]
 
 
 def _tasks(plan: AnyPlan, asked: TuningSettings) -> dict[str, Task]:

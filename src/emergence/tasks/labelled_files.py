@@ -188,10 +188,12 @@ def _places(
                 f"{', '.join(n[:40] for n in names)})"
             )
         places[role] = names.index(str(column))
+    taken = {place for role, place in places.items() if role != "group"}  # a group may be one of the texts
     for role in ("text", "second", wanted):
-        known = [name for name in KNOWN_COLUMNS[role] if name in folded and folded.index(name) not in places.values()]
-        if role not in places and known and (role != "second" or not chosen):
+        known = [name for name in KNOWN_COLUMNS[role] if name in folded and folded.index(name) not in taken]
+        if role not in places and known and (role != "second" or not chosen.keys() - {"group"}):
             places[role] = folded.index(known[0])
+            taken.add(places[role])
     for role in ("text", wanted):
         if role not in places:
             hint = nearest(KNOWN_COLUMNS[role][0], names)
