@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
+LISTED = ["tasks", "families", "studies", "metrics", "augmenters", "perturbations"]
 AXIS_NAMES = ("params", "tokens", "flops", "loss", "examples", "bits", "training_tasks")
 
 
@@ -213,10 +214,10 @@ def report(folder: Path, out: Path | None) -> None:
 
 
 @cli.command("list")
-@click.argument("what", type=click.Choice(["tasks", "families", "studies", "metrics"]))
+@click.argument("what", type=click.Choice(LISTED))
 @with_json
 def list_(what: str, as_json: bool) -> None:
-    """List what there is: tasks, families, studies or metrics.
+    """List what there is: tasks, families, studies, metrics, ways of augmentation, or perturbations.
 
     \b
     Example:  emergence list tasks
