@@ -66,6 +66,5 @@ def render(figures: dict[str, Any]) -> str:
         "inputs rounded row by row on the way, by the width of a square matrix and the number of tokens, one thread: "
         'above 1 whole numbers are faster. `–` marks what `em.load(…, kernels="auto")` leaves in float32.'
     )
-    return "\n".join(
-        [said, "", *table(["width", *(f"{tokens:,} token{'s' if tokens > 1 else ''}" for tokens in TOKENS)], rows)]
-    )
+    head = ["width", *(f"{tokens:,} token{'s' if tokens > 1 else ''}" for tokens in TOKENS)]
+    return "\n".join([said, "", *table(head, rows)])
