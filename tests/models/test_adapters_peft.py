@@ -25,14 +25,14 @@ TARGETS = {
     "llama": ["q_proj", "v_proj", "down_proj"],
     "gpt2": ["c_attn", "c_proj"],
     "bert": ["query", "value", "intermediate.dense"],
-    "mamba": ["in_proj", "out_proj"],
+    "mamba": ["in_proj", "x_proj"],
 }
 OWN = {
     "gpt": ("llama", ("q", "v", "down")),
     "gpt2": ("gpt2", ("qkv", "out", "down")),
     "bert": ("bert", ("q", "v", "up")),
+    "mamba": ("mamba", ("into", "select")),
 }
-OWN["mamba"] = ("mamba", ("into", "out"))
 
 
 def theirs(family: str) -> Any:
@@ -52,10 +52,8 @@ def exported(network: Any, family: str) -> Any:
     import transformers
 
     layout = LAYOUTS[family]
-    config = transformers.AutoConfig.for_model(
-        layout.model_type,
-        **{"vocab_size": network.config.vocabulary, "pad_token_id": 0} | layout.document(network.config),
-    )
+    options = {"vocab_size": network.config.vocabulary, "pad_token_id": 0} | layout.document(network.config)
+    config = transformers.AutoConfig.for_model(layout.model_type, **options)
     module = getattr(transformers, layout.architecture)(config)
     missing = module.load_state_dict(layout.weights(network), strict=False)
     assert not missing.unexpected_keys
@@ -66,11 +64,8 @@ def exported(network: Any, family: str) -> Any:
 def said(model: Any, vocabulary: int = VOCABULARY) -> torch.Tensor:
     """Return the logits of a model, of ours or of transformers, for some rows; ours may know a token more."""
     ids = ids_of()
-    found = (
-        model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
-        if hasattr(model, "forward") and not hasattr(model, "reads")
-        else model(ids)
-    )
+    own = hasattr(model, "reads")
+    found = model(ids) if own else model(input_ids=ids, attention_mask=torch.ones_like(ids)).logits
     return found[..., :vocabulary]
 
 
@@ -87,7 +82,9 @@ def peft_of(module: Any, folder: Path) -> Any:
 def shaken(adapter: Adapter) -> Adapter:
     """Give an adapter values that are far from nothing."""
     state = adapter.state()
-    adapter.load_state({name: 0.3 * torch.randn(t.shape, generator=seeded(9)) for name, t in state.items()})
+    adapter.load_state(
+        {name: 0.1 * torch.randn(t.shape, generator=seeded(i)) for i, (name, t) in enumerate(state.items())}
+    )
     return adapter
 
 
@@ -118,6 +115,9 @@ def test_models_of_transformers_go_to_peft_and_back(family: str, method: str, tm
 
     reference = peft.get_peft_model(theirs(family), config).eval()
     assert trained(reference) == adapter.trainable_parameters
+    for parameter in reference.parameters():
+        if parameter.requires_grad and method == "adalora":
+            parameter.data.mul_(0.2)  # three factors of size one make a change that leaves nothing of the model
     reference.save_pretrained(str(tmp_path / "theirs"))
     again = ours(family)
     found = read_peft(again, tmp_path / "theirs")
@@ -192,6 +192,7 @@ def test_ranks_of_their_own_and_scales_by_the_root_of_the_rank(tmp_path: Path) -
     assert_equal(said(wrapped), said(peft_of(theirs("llama"), tmp_path / "more")))
 
 
+@pytest.mark.filterwarnings("ignore:Adapter 'default'")  # peft on saving matrices that lost all their rank
 def test_the_budget_of_adalora_goes_where_peft_lets_it_go(tmp_path: Path) -> None:
     """Twenty steps of the same training by either, singular values and logits compared after each."""
     import peft
@@ -202,13 +203,11 @@ def test_the_budget_of_adalora_goes_where_peft_lets_it_go(tmp_path: Path) -> Non
     )
     network = ours("llama")
     adapter = attach(network, settings, seeded(5))
-    adapter.load_state(
-        {n: 0.1 * torch.randn(t.shape, generator=seeded(i)) for i, (n, t) in enumerate(adapter.state().items())}
-    )
+    shaken(adapter)
     write_peft(tmp_path, adapter)
     config = peft.AdaLoraConfig(
         init_r=4, target_r=2, lora_alpha=8, tinit=4, tfinal=6, deltaT=2, total_step=steps, orth_reg_weight=0.1,
-        target_modules=targets,
+        target_modules=targets, task_type="CAUSAL_LM",
     )  # fmt: skip
     reference = peft.get_peft_model(theirs("llama"), config)
     from safetensors.torch import load_file
@@ -233,9 +232,7 @@ def test_the_budget_of_adalora_goes_where_peft_lets_it_go(tmp_path: Path) -> Non
         other.step()
         adapter.after_step(step, steps)
         reference.base_model.update_and_allocate(step)
-        kept = {
-            name: p.detach()[0] for name, p in zip(adapter.names, adapter.trainable, strict=True) if name[-1] == "E"
-        }
+        kept = {name: values[0] for name, values in adapter.state().items() if name.endswith(".E")}
         theirs_kept = {
             name.removeprefix("base_model.model.").removesuffix(".lora_E.default") + ".E": p.detach()[:, 0]
             for name, p in reference.named_parameters()
@@ -298,18 +295,19 @@ def test_what_cannot_be_read_or_written_is_named(tmp_path: Path) -> None:
     peft.get_peft_model(theirs("llama"), dora).save_pretrained(str(tmp_path / "dora"))
     with pytest.raises(UserError, match="'use_dora' is True"):
         read_peft(ours("llama"), tmp_path / "dora")
-    peft.get_peft_model(
-        theirs("llama"), peft.IA3Config(target_modules=targets, feedforward_modules=[])
-    ).save_pretrained(str(tmp_path / "ia3"))
+    ia3 = peft.IA3Config(target_modules=targets, feedforward_modules=[])
+    peft.get_peft_model(theirs("llama"), ia3).save_pretrained(str(tmp_path / "ia3"))
     with pytest.raises(UserError, match="kind IA3"):
         read_peft(ours("llama"), tmp_path / "ia3")
     plain = peft.LoraConfig(r=2, target_modules=targets)
     peft.get_peft_model(theirs("llama"), plain).save_pretrained(str(tmp_path / "plain"))
     with pytest.raises(UserError, match="made for another model"):
         read_peft(ours("gpt2"), tmp_path / "plain")
-    with pytest.raises(UserError, match="another adapter"):
+    with pytest.raises(UserError, match="differ in their width"):
         read_peft(own_network("gpt"), tmp_path / "plain")
     with pytest.raises(UserError, match="no model of this family"):
         write_peft(tmp_path / "lstm", attach(own_network("lstm"), LoRASettings(), seeded(5)))
+    with pytest.raises(UserError, match="out_proj of Mamba"):
+        write_peft(tmp_path / "mamba", attach(own_network("mamba"), LoRASettings(), seeded(5)))
     with pytest.raises(UserError, match="shifted: true"):
         write_peft(tmp_path / "prefix", attach(own_network("gpt"), PrefixSettings(), seeded(5)))

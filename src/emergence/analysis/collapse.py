@@ -26,7 +26,7 @@ import polars as pl
 from numpy.typing import NDArray
 
 from emergence.analysis.bootstrap import interval_of
-from emergence.analysis.curves import rows_along
+from emergence.analysis.curves import ladder
 from emergence.analysis.metrics import metric
 from emergence.analysis.noise import excess_scatter
 from emergence.analysis.student import student_quantile
@@ -83,9 +83,7 @@ def loss_collapse(scores: pl.DataFrame, *, resamples: int = 1000, seed: int = 0)
     """
     if "loss" not in scores.columns or scores["loss"].drop_nulls().is_empty():
         raise UserError("no validation loss: give the column loss (nats per token) of each model and checkpoint")
-    table = rows_along(scores, "loss").filter(
-        pl.col("loss").is_finite() & (pl.col("loss") > 0) & pl.col("score").is_finite()
-    )
+    table = ladder(scores).filter(pl.col("loss").is_finite() & (pl.col("loss") > 0) & pl.col("score").is_finite())
     missing = {"family": "unknown", "shots": 0, "seed": 0, "step": 0, "params": None, "floor": None, "ceiling": None}
     table = table.with_columns(pl.lit(v).alias(k) for k, v in missing.items() if k not in table.columns)
     table = table.with_columns(pl.col(k).fill_null(v) for k, v in missing.items() if v is not None)

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from emergence.analysis.metrics import Metric, metric
 from emergence.core.schema import ADAPTATIONS, PER_MODEL, SCORE_COLUMNS, Axis
 
-__all__ = ["Curve", "CurveKey", "curves", "groups", "rows_along"]
+__all__ = ["Curve", "CurveKey", "curves", "groups", "ladder", "rows_along"]
 
 Array = NDArray[np.float64]
 MIN_RUNGS = 3
@@ -97,10 +97,14 @@ class Curve:
         return float(10.0 ** (-x if self.key.axis == "loss" else x))
 
 
+def ladder(table: pl.DataFrame) -> pl.DataFrame:
+    """Return the rows of models as they were pre-trained; those of adapted models are on no ladder."""
+    return table.filter(*(pl.col(axis).is_null() for axis in ADAPTATIONS if axis in table.columns))
+
+
 def rows_along(table: pl.DataFrame, axis: Axis) -> pl.DataFrame:
-    """Return the rows with a place on ``axis``, 0 included; those of adapted models are on no ladder."""
-    others = [other for other in ADAPTATIONS if other in table.columns and axis not in ADAPTATIONS]
-    return table.filter(pl.col(axis).is_not_null(), *(pl.col(other).is_null() for other in others))
+    """Return the rows with a place on ``axis``, 0 included."""
+    return (table if axis in ADAPTATIONS else ladder(table)).filter(pl.col(axis).is_not_null())
 
 
 def groups(scores: pl.DataFrame, axis: Axis) -> dict[CurveKey, pl.DataFrame]:

@@ -15,7 +15,7 @@ from emergence.core.schema import ADAPTATIONS, HARD_REQUIRED
 __all__ = ["KEY", "check_bounds", "check_consistency", "check_duplicates", "check_swapped", "check_values"]
 
 #: Two rows that agree in these would be the same measurement.
-KEY = ("model", *ADAPTATIONS, "seed", "step", "task", "metric", "shots")
+KEY = ("model", "family", *ADAPTATIONS, "seed", "step", "task", "metric", "shots")
 
 #: A ladder does not pass over this factor between one size and the next; billions beside raw counts do.
 _GAP, _LARGEST_IN_BILLIONS = 1e4, 2000.0
@@ -181,7 +181,7 @@ def check_duplicates(table: pl.DataFrame, where: Where) -> None:
     second = rows.filter(pl.all_horizontal(pl.col(name).eq_missing(pl.lit(first[name])) for name in KEY)).row(
         1, named=True
     )
-    what = ", ".join(f"{name} {first[name]}" for name in KEY if first[name] is not None)
+    what = ", ".join(f"{name} {first[name]}" for name in KEY if name != "family" and first[name] is not None)
     raise UserError(
         f"{where(second['index'])}: duplicate of {where(first['index'])} ({what}); "
         "keep one, or tell replicas apart by 'seed' and checkpoints by 'step'"

@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from emergence.core.adapter_settings import AdapterSettings
+from emergence.core.augmentation_settings import AugmentationSettings
 from emergence.core.schema import Frozen
 
 __all__ = ["FinetuneSettings"]
@@ -17,11 +18,11 @@ Share = Annotated[float, Field(ge=0, lt=1)]
 class FinetuneSettings(Frozen):
     """One way of fine-tuning. Every default suits a small model and a few thousand examples.
 
-    With an ``adapter`` its parameters and the head learn, and the model stays as it is. ``freeze`` is how many depths
-    from the bottom stay as they are (1: the tables, 2: the first block too), or ``all``: then only the head learns, a
-    linear probe. ``layer_decay`` is the factor on the learning rate from each depth to the one below it (Howard and
-    Ruder 2018, arXiv 1801.06146). ``learning_rate`` is that at a width of 64; it falls with the width as in
-    pre-training.
+    ``start: untrained`` throws the weights away first, to show what they are worth. With an ``adapter`` its parameters
+    and the head learn, and the model stays as it is. ``freeze`` is how many depths from the bottom stay as they are (1:
+    the tables, 2: the first block too), or ``all``: then only the head learns, a linear probe. ``layer_decay`` is the
+    factor on the learning rate from each depth to the one below it (Howard and Ruder 2018, arXiv 1801.06146).
+    ``learning_rate`` is that at a width of 64; it falls with the width as in pre-training.
 
     Training ends after ``epochs``, or when the validation score has not risen for ``patience`` readings; with few
     examples it goes on for ``least_steps``. Readings are an epoch apart, and ``reading_steps`` at least.
@@ -31,7 +32,9 @@ class FinetuneSettings(Frozen):
     along the gradient, relative to the embedding's own (FGM; Miyato et al. 2017, arXiv 1605.07725).
     """
 
+    start: Literal["trained", "untrained"] = "trained"
     adapter: AdapterSettings | None = None
+    augment: tuple[AugmentationSettings, ...] = ()
     epochs: Annotated[int, Field(ge=1, le=10_000)] = 10
     patience: Annotated[int, Field(ge=1)] = 3
     least_steps: Annotated[int, Field(ge=1)] = 200

@@ -10,7 +10,9 @@ from emergence.core.errors import UserError, nearest
 from emergence.core.forecasts import FORECAST_AXES
 from emergence.core.model_settings import LadderSettings, ModelSettings
 from emergence.core.schema import AXES, Axis
+from emergence.core.search_settings import SearchSettings
 from emergence.core.teacher_settings import TeacherSettings
+from emergence.core.tuning_settings import TuningSettings
 
 __all__ = [
     "TEXT_TASKS",
@@ -21,6 +23,7 @@ __all__ = [
     "Fold",
     "LadderSettings",
     "ModelSettings",
+    "SearchSettings",
     "StudySettings",
     "TaskSettings",
     "TeacherSettings",
@@ -51,13 +54,15 @@ class TokenizerSettings(Settings):
 
 
 class CorpusSettings(Settings):
-    """Text files (globs allowed), the tokenizer trained on them, and the script that Chinese is folded into first.
+    """Text files (globs allowed) and the training texts of labelled ``tasks``, without their labels; the tokenizer
+    trained on them, and the script that Chinese is folded into first.
 
     A training row is a window of the text wherever it begins, or (``rows``) one whole document or line: what a model of
     sentences learns. Longer ones are cut into several rows.
     """
 
     files: tuple[str, ...] = ()
+    tasks: tuple[str, ...] = ()
     fold: Fold | None = None
     rows: Literal["windows", "documents", "lines"] = "windows"
     tokenizer: TokenizerSettings = TokenizerSettings()
@@ -219,7 +224,9 @@ class StudySettings(Settings):
     mixture: dict[str, Annotated[float, Field(gt=0)]] | None = None
     evaluation: EvaluationSettings = EvaluationSettings()
     analysis: AnalysisSettings = AnalysisSettings()
+    finetune: TuningSettings | None = None
     execution: ExecutionSettings = ExecutionSettings()
+    search: SearchSettings | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -262,7 +269,7 @@ class StudySettings(Settings):
         return self
 
     def _check_published(self, tasks: list[str]) -> None:
-        for key in ("training", "corpus", "mixture"):
+        for key in ("training", "corpus", "mixture", "search"):
             if getattr(self, key) is not None:
                 raise ValueError(f"models under huggingface are trained already; leave out {key}")
         if self.replicas != 1:

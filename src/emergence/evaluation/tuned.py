@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import polars as pl
 
 from emergence.core.seeds import stream
+from emergence.evaluation.class_records import classified, label_records, test_name
 from emergence.evaluation.evaluate import evaluate
 from emergence.evaluation.questions import writable_questions
 from emergence.tasks.answer_scores import answer_scores
-from emergence.tasks.label_scores import classification_report, regression_scores
+from emergence.tasks.label_scores import regression_scores
 from emergence.tasks.labelled import LabelledTask
 from emergence.tasks.labelled_schema import Labelled
 from emergence.tasks.task import GeneratedTask, TaskContext
@@ -23,12 +23,7 @@ from emergence.training.finetuning.aims import Aim, Classes, Values
 from emergence.training.finetuning.prepare import text_rows
 from emergence.training.finetuning.spans import Spans, encode_passages
 
-__all__ = ["answer_tests", "test_name"]
-
-
-def test_name(task: str, test: str) -> str:
-    """Return the name under which a test set of a task is scored: the task's for "test", else both."""
-    return task if test == "test" else f"{task} {test}"
+__all__ = ["answer_tests"]
 
 
 def answer_tests(
@@ -45,7 +40,9 @@ def answer_tests(
     reports: dict[str, Any] = {}
     for name, chosen in task.data().tests.items():
         if isinstance(aim, Classes):
-            frame, report = _classified(network, tokenizer, task, aim, chosen, seed)
+            logprobs_NC = aim.predict(network, text_rows(tokenizer, chosen, network.config.context))
+            rng = stream(seed, "report", task.name)
+            frame, report = classified(task, name, chosen, logprobs_NC, rng)
         elif isinstance(aim, Values):
             frame, report = _valued(network, tokenizer, task, aim, chosen)
         else:
@@ -67,32 +64,6 @@ def _written(
     return frame, {"test": {"n": frame.height, **means}}
 
 
-def _classified(
-    network: Any,
-    tokenizer: LanguageTokenizer,
-    task: LabelledTask,
-    aim: Classes,
-    chosen: Sequence[Labelled],
-    seed: int,
-) -> tuple[pl.DataFrame, dict[str, Any]]:
-    labels = task.data().labels
-    logprobs_NC = aim.predict(network, text_rows(tokenizer, chosen, network.config.context))
-    truth_N = np.asarray([labels.index(example.label) for example in chosen])
-    guesses_N = logprobs_NC.argmax(axis=1)
-    targets_N = logprobs_NC[np.arange(len(truth_N)), truth_N]
-    frame = _frame(
-        chosen,
-        targets=[example.label for example in chosen],
-        outputs=[labels[guess] for guess in guesses_N.tolist()],
-        logprobs=[[value] for value in targets_N.tolist()],
-        score_accuracy=(guesses_N == truth_N).astype(float),
-        score_target_logprob=targets_N,
-        score_target_prob=np.exp(targets_N),
-    )
-    report = classification_report(truth_N, np.exp(logprobs_NC), labels, stream(seed, "report", task.name))
-    return frame, report.to_dict()
-
-
 def _valued(
     network: Any, tokenizer: LanguageTokenizer, task: LabelledTask, aim: Values, chosen: Sequence[Labelled]
 ) -> tuple[pl.DataFrame, dict[str, Any]]:
@@ -100,7 +71,7 @@ def _valued(
     truth_N = np.asarray([example.value for example in chosen], dtype=float)
     written = [f"{value:g}" for value in values_N.tolist()]
     targets = [task.answer(example) for example in chosen]
-    frame = _frame(
+    frame = label_records(
         chosen,
         targets=targets,
         outputs=written,
@@ -117,7 +88,7 @@ def _found(
     asked = [(e.text, e.second, None, "") for e in chosen]
     answers = [answer for answer, _ in aim.predict(network, encode_passages(tokenizer, asked, network.config.context))]
     scores = [answer_scores(answer, example.answers) for answer, example in zip(answers, chosen, strict=True)]
-    frame = _frame(
+    frame = label_records(
         chosen,
         targets=[example.answers[0] for example in chosen],
         outputs=answers,
@@ -127,26 +98,3 @@ def _found(
     )
     means = {name: math.fsum(score[name] for score in scores) / len(scores) for name in ("exact_match", "f1")}
     return frame, {"n": len(scores), **means}
-
-
-def _frame(
-    chosen: Sequence[Labelled],
-    *,
-    targets: Sequence[str],
-    outputs: Sequence[str],
-    logprobs: Sequence[Sequence[float]],
-    **scores: npt.NDArray[np.float64],
-) -> pl.DataFrame:
-    """Return records; the prompt is what is read, both texts of a pair a line each."""
-    return pl.DataFrame(
-        {
-            "example": range(len(chosen)),
-            "prompt": [f"{e.text}\n{e.second}" if e.second else e.text for e in chosen],
-            "target": targets,
-            "output": outputs,
-            "logprobs": logprobs,
-            "truncated": [0] * len(chosen),
-            **scores,
-        },
-        schema_overrides={"example": pl.Int64, "output": pl.String, "logprobs": pl.List(pl.Float32)},
-    )

@@ -124,7 +124,7 @@ def _carry_row(one: CarryOver, texts: Texts) -> list[str]:
     return [
         f"{one.task} · {texts.metric(one.metric)}{shots}",
         texts(f"axis.{one.axis}.short"),
-        texts("carry.pair", first=one.first, second=one.second),
+        texts("carry.pair", first=one.first, second=one.second) + (f" ({one.model})" if one.model else ""),
         texts(answer),
         texts.amount(one.difference_decades) if known else decimal(None),
         one.reason,

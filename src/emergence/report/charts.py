@@ -19,11 +19,11 @@ from emergence.report.encodings import (
     tip,
     valid,
 )
-from emergence.report.evidence_charts import change_layers, next_layers
+from emergence.report.evidence_charts import change_layers, next_layers, next_model_layers, start_layers
 from emergence.report.texts import Texts
 from emergence.report.theme import MUTED, ONSET, THRESHOLD
 
-__all__ = ["loss_chart", "runs_chart", "scale_chart", "scaling_chart", "training_chart"]
+__all__ = ["loss_chart", "model_chart", "runs_chart", "scale_chart", "scaling_chart"]
 
 _HEIGHT = 250
 
@@ -71,14 +71,15 @@ def scale_chart(axis: Axis, extent: Extent, score: Score, texts: Texts) -> Spec:
     }
 
 
-def training_chart(extent: Extent, score: Score, rungs: Rungs, texts: Texts, *, legend: bool = False) -> Spec:
-    """Return mean scores at every checkpoint against tokens, one line per model.
+def model_chart(axis: Axis, extent: Extent, score: Score, rungs: Rungs, texts: Texts, *, legend: bool = False) -> Spec:
+    """Return mean scores along an axis of `PER_MODEL`, one line per model.
 
-    Tables ``steps``, ``marks`` (thresholds) and ``changes`` (change points of the pace).
+    Tables ``steps`` and ``marks`` (thresholds); ``changes`` (change points of the pace) on the axis `tokens`, and on
+    the others ``start`` (scores at 0, drawn at the left edge) and ``next`` (forecasts).
     """
-    x, colour = place("tokens", extent, texts), rung_colour(rungs, texts, legend)
-    tooltip = [tip("model", texts("column.rung")), tip("tokens", texts("axis.tokens")), *score_tips(score, texts)]
-    base = {"data": {"name": "steps"}, "transform": [valid("tokens")]}
+    x, colour = place(axis, extent, texts), rung_colour(rungs, texts, legend)
+    tooltip = [tip("model", texts("column.rung")), tip(axis, texts(f"axis.{axis}")), *score_tips(score, texts)]
+    base = {"data": {"name": "steps"}, "transform": [valid(axis)]}
     thresholds = {"data": {"name": "marks"}, "transform": [{"filter": "isValid(datum.at)"}]}
     return {
         "width": "container",
@@ -122,10 +123,14 @@ def training_chart(extent: Extent, score: Score, rungs: Rungs, texts: Texts, *, 
                     "x": {**x, "field": "at"},
                     "y": {**height(score, texts), "field": "level"},
                     "color": colour,
-                    "tooltip": [tooltip[0], tip("at", texts("card.threshold"))],
+                    "tooltip": [tooltip[0], tip("at", texts.level("threshold", axis))],
                 },
             },
-            *change_layers(x, colour, score, texts),
+            *(
+                change_layers(x, colour, score, texts)
+                if axis == "tokens"
+                else [*start_layers(axis, colour, score, texts), *next_model_layers(axis, x, colour, score, texts)]
+            ),
         ],
     }
 

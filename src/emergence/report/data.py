@@ -12,7 +12,8 @@ import polars as pl
 from emergence.core.carry_over import CarryOver
 from emergence.core.collapse import Collapse
 from emergence.core.forecasts import ForecastFile
-from emergence.core.schema import SCORE_COLUMNS, Axis, Calibration, Verdict, VerdictName
+from emergence.core.schema import PER_MODEL, SCORE_COLUMNS, Axis, Calibration, Verdict, VerdictName
+from emergence.core.search import SearchRecord
 
 __all__ = ["VERDICT_ORDER", "Ability", "ReportData", "ScalingFit", "complete", "find_abilities", "models_by_size"]
 
@@ -26,7 +27,7 @@ VERDICT_ORDER: tuple[VerdictName, ...] = (
     VerdictName.GRADUAL,
     VerdictName.FLAT,
 )
-_AXIS_PREFERENCE: tuple[Axis, ...] = ("params", "flops", "loss", "tokens")
+_AXIS_PREFERENCE: tuple[Axis, ...] = ("params", "flops", "loss", "examples", "bits", "training_tasks", "tokens")
 _POLARS_TYPES: dict[type, type[pl.DataType]] = {str: pl.String, float: pl.Float64, int: pl.Int64, bool: pl.Boolean}
 
 
@@ -66,6 +67,7 @@ class ReportData:
     collapses: Sequence[Collapse] = ()
     carry_overs: Sequence[CarryOver] = ()
     forecasts: ForecastFile | None = None
+    search: SearchRecord | None = None
     facts: Mapping[str, str] = field(default_factory=dict)
     notes: Sequence[str] = ()
 
@@ -85,7 +87,7 @@ class Ability:
     primary: Verdict | None  # along the most telling axis there is
 
     def along(self, axis: Axis) -> tuple[Verdict, ...]:
-        """Return the verdicts along ``axis``; several on `tokens`, where each model has its own."""
+        """Return the verdicts along ``axis``; several on the axes of `PER_MODEL`, where each model has its own."""
         return tuple(verdict for verdict in self.verdicts if verdict.axis == axis)
 
     @property
@@ -97,8 +99,14 @@ class Ability:
 
     @property
     def by_model(self) -> tuple[Verdict, ...]:
-        """The verdicts on the training of single models."""
+        """The verdicts on single models: their training, and what was done to them after it."""
         return tuple(verdict for verdict in self.verdicts if verdict.model is not None)
+
+    @property
+    def of_models(self) -> dict[Axis, tuple[Verdict, ...]]:
+        """`by_model` by axis, without an axis whose only verdict is the primary one."""
+        found = {axis: self.along(axis) for axis in PER_MODEL}
+        return {axis: verdicts for axis, verdicts in found.items() if verdicts and verdicts != (self.primary,)}
 
 
 def complete(scores: pl.DataFrame) -> pl.DataFrame:

@@ -72,12 +72,16 @@ def place(axis: Axis, extent: Extent, texts: Texts) -> Spec:
     if axis == "loss":
         scale = {"type": "linear", "reverse": True, "zero": False, "nice": False, "padding": 14}
         return {**encoding, "scale": scale, "axis": {"title": title, "tickCount": 6, "format": "~g"}}
-    ticks = log_ticks(*extent)
+    ticks = _bit_ticks(*extent) if axis == "bits" else log_ticks(*extent)
     labels = [_tick_label(tick, axis) for tick in ticks]
     # The labels are made here, so that they read like the numbers in the text.
     expression = f"{json.dumps(labels, ensure_ascii=False)}[indexof({json.dumps(list(ticks))}, datum.value)]"
     scale = {"type": "log", "nice": False, "padding": 14}
     return {**encoding, "scale": scale, "axis": {"title": title, "values": list(ticks), "labelExpr": expression}}
+
+
+def _bit_ticks(low: float, high: float) -> tuple[float, ...]:
+    return tuple(bits for bits in (1.0, 2.0, 3.0, 4.0, 6.0, 8.0, 16.0, 32.0) if low * 0.94 <= bits <= high * 1.06)
 
 
 def _tick_label(tick: float, axis: Axis) -> str:
@@ -126,7 +130,7 @@ def valid(field: str) -> Spec:
 
 def tip(field: str, title: str) -> Spec:
     """Return one line of a tooltip."""
-    if field in ("params", "tokens", "flops", "at"):
+    if field in ("params", "tokens", "flops", "examples", "at"):
         return {"field": field, "type": "quantitative", "title": title, "format": ".3s"}
     if field in ("model", "seed", "family", "method", "curve"):
         return {"field": field, "type": "nominal", "title": title}

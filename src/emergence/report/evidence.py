@@ -129,12 +129,15 @@ def next_lines(forecasts: list[Forecast], texts: Texts) -> list[str]:
     lines = []
     for forecast in forecasts:
         chosen = forecast.prediction(forecast.recommended)
+        whose = f"{forecast.model}: " if forecast.model else ""
         if chosen is None:
-            lines.append(texts("forecasts.unchosen", reason=forecast.recommendation or texts("interval.missing")))
+            why = forecast.recommendation or texts("interval.missing")
+            lines.append(whose + texts("forecasts.unchosen", reason=why))
             continue
         at = texts.place(Interval(estimate=forecast.at), forecast.axis)
         lines.append(
-            texts("forecasts.caption", at=at, method=texts.method(chosen.method), score=texts.amount(chosen.score))
+            whose
+            + texts("forecasts.caption", at=at, method=texts.method(chosen.method), score=texts.amount(chosen.score))
         )
     return lines
 

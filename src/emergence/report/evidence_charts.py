@@ -6,13 +6,22 @@ from collections.abc import Sequence
 from typing import Any
 
 from emergence.core.schema import Axis
-from emergence.report.encodings import Extent, Score, Spec, floor_rule, height, place, tip, valid
+from emergence.report.encodings import Extent, Score, Spec, floor_rule, height, place, score_tips, tip, valid
 from emergence.report.texts import Texts
 from emergence.report.theme import FORECAST, HEADLINE, MUTED, ONSET, OUTSIDE, THRESHOLD
 
-__all__ = ["change_layers", "forecast_chart", "loss_curve_chart", "next_layers", "replica_chart"]
+__all__ = [
+    "change_layers",
+    "forecast_chart",
+    "loss_curve_chart",
+    "next_layers",
+    "next_model_layers",
+    "replica_chart",
+    "start_layers",
+]
 
 _HEIGHT = 250
+_EDGE = 14  # pixels between the left edge and the first place: the padding of a logarithmic axis
 
 
 def next_layers(axis: Axis, x: Spec, score: Score, texts: Texts) -> list[Spec]:
@@ -42,6 +51,53 @@ def next_layers(axis: Axis, x: Spec, score: Score, texts: Texts) -> list[Spec]:
             "mark": {"type": "text", "color": FORECAST, "align": "right", "baseline": "bottom", "dx": 9, "dy": -3},
             "encoding": {"x": x, "y": {"value": _HEIGHT}, "text": {"field": "label"}},
         },
+    ]
+
+
+def next_model_layers(axis: Axis, x: Spec, colour: Spec, score: Score, texts: Texts) -> list[Spec]:
+    """Return the forecasts for single models beyond their curves, each in its model's colour: table ``next``."""
+    data: Spec = {"data": {"name": "next"}, "transform": [valid(axis)]}
+    tooltip = [
+        tip("model", texts("column.rung")),
+        tip("method", texts("forecasts.method")),
+        tip(axis, texts(f"axis.{axis}")),
+        *score_tips(score, texts),
+    ]
+    return [
+        {
+            **data,
+            "mark": {"type": "rule", "strokeWidth": 1.4, "strokeDash": [3, 2]},
+            "encoding": {
+                "x": x,
+                "y": {**height(score, texts), "field": "low"},
+                "y2": {"field": "high"},
+                "color": colour,
+            },
+        },
+        {
+            **data,
+            "mark": {"type": "point", "shape": "diamond", "size": 70, "strokeWidth": 2},
+            "encoding": {"x": x, "y": height(score, texts), "color": colour, "tooltip": tooltip},
+        },
+    ]
+
+
+def start_layers(axis: Axis, colour: Spec, score: Score, texts: Texts) -> list[Spec]:
+    """Return the scores at 0 (not fine-tuned, no task trained on) as short level lines at the left edge: table
+    ``start``."""
+    tooltip = [tip("model", texts("column.rung")), tip(axis, texts(f"axis.{axis}")), *score_tips(score, texts)]
+    return [
+        {
+            "data": {"name": "start"},
+            "mark": {"type": "rule", "strokeWidth": 3},
+            "encoding": {
+                "x": {"value": 0},
+                "x2": {"value": _EDGE},
+                "y": height(score, texts),
+                "color": colour,
+                "tooltip": tooltip,
+            },
+        }
     ]
 
 

@@ -9,8 +9,9 @@ from typing import Any
 import numpy as np
 import polars as pl
 
+from emergence.analysis.curves import ladder
 from emergence.core.forecasts import Forecast
-from emergence.core.schema import Axis, ReplicaReading, Verdict
+from emergence.core.schema import ADAPTATIONS, Axis, ReplicaReading, Verdict
 from emergence.report.encodings import Extent
 from emergence.report.forecasts import HeldOut
 from emergence.report.series import Pool, mean_with_interval, thin
@@ -23,15 +24,18 @@ _LOSS_POINTS = 60  # per run in the chart against the loss
 
 
 def next_table(pool: Pool, name: str, axis: Axis, forecasts: Sequence[Forecast], texts: Texts) -> str:
-    """Keep the recommended forecasts for scales beyond the ladder along ``axis``."""
-    columns: dict[str, list[Any]] = {key: [] for key in (axis, "score", "low", "high", "method", "label")}
+    """Keep the recommended forecasts for scales beyond the ladder along ``axis``, on the axes of adaptations those for
+    every model."""
+    columns: dict[str, list[Any]] = {key: [] for key in (axis, "score", "low", "high", "method", "label", "model")}
     for forecast in forecasts:
         chosen = forecast.prediction(forecast.recommended)
-        if chosen is None or chosen.score.estimate is None or forecast.model is not None or forecast.axis != axis:
+        if chosen is None or chosen.score.estimate is None or forecast.axis != axis:
+            continue
+        if (forecast.model is not None) != (axis in ADAPTATIONS):
             continue
         word = texts.method(chosen.method)
         row = (forecast.at, chosen.score.estimate, chosen.score.low, chosen.score.high, word)
-        for key, value in zip(columns, (*row, texts("forecasts.label", method=word)), strict=True):
+        for key, value in zip(columns, (*row, texts("forecasts.label", method=word), forecast.model), strict=True):
             columns[key].append(value)
     return pool.add(name, columns)
 
@@ -125,6 +129,6 @@ def held_out_table(pool: Pool, held: HeldOut) -> str:
 
 def loss_points(curve: pl.DataFrame, by_family: bool) -> pl.DataFrame:
     """Return the points of a score against the loss: all checkpoints, thinned where a run has very many."""
-    rows = curve.filter(pl.col("loss") > 0)
+    rows = ladder(curve).filter(pl.col("loss") > 0)
     group = pl.col("family") if by_family else pl.col("model")
     return thin(rows, ["family", "model", "seed"], "tokens", _LOSS_POINTS).with_columns(group.alias("group"))

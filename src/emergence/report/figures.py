@@ -15,6 +15,7 @@ from emergence.report.data import ReportData, find_abilities
 from emergence.report.encodings import Spec
 from emergence.report.families import family_charts
 from emergence.report.gallery import Gallery
+from emergence.report.search import search_charts
 from emergence.report.texts import Texts
 from emergence.report.theme import CONFIG
 from emergence.report.wider_charts import collapse_charts, forecast_charts
@@ -73,9 +74,9 @@ def figures(data: ReportData, *, limit: int | None = None, language: str = "en")
 
     ``<ability>-<axis>`` holds the headline and the smooth curve side by side, ``<ability>-runs-<axis>`` every run in
     training, ``<ability>-replicas`` the share of able replicas; ``forecasts-<axis>``, ``families-<n>-<axis>``,
-    ``collapse-<n>``, ``losses`` and ``scaling-<metric>-<axis>`` (with the family where there are several) exist where
-    the data does. ``limit`` keeps the figures of that many abilities, the most telling ones. Drawing a file takes about
-    a fifth of a second.
+    ``collapse-<n>``, ``search-trials``, ``search-<setting>``, ``losses`` and ``scaling-<metric>-<axis>`` (with the
+    family where there are several) exist where the data does. ``limit`` keeps the figures of that many abilities, the
+    most telling ones. Drawing a file takes about a fifth of a second.
     """
     texts = Texts(language)
     gallery = Gallery(data, texts, legend=True)
@@ -98,6 +99,8 @@ def figures(data: ReportData, *, limit: int | None = None, language: str = "en")
             found[f"families-{number}-{axis}"] = Figure(gallery.standalone([chart], texts("families.title")))
     for number, (_, chart) in enumerate(collapse_charts(gallery, abilities), start=1):
         found[f"collapse-{number}"] = Figure(gallery.standalone([chart], texts("collapse.title")))
+    for name, chart in search_charts(gallery).items():
+        found[f"search-{name}"] = Figure(gallery.standalone([chart], texts("search.title")))
     losses = gallery.losses()
     if losses:
         found["losses"] = Figure(gallery.standalone(losses, texts("losses.title")))
@@ -111,11 +114,12 @@ def main_figures(data: ReportData, *, language: str = "en") -> dict[str, Figure]
     """Return the figures a report leaves as files: the main curve of the most telling abilities, forecasts, losses
     and scaling."""
     abilities = find_abilities(data)[:MOST_FILES]
+    always = ("scaling-", "forecasts-", "collapse-", "families-", "search-")
     wanted = {f"{ability.key}-{ability.primary.axis}" for ability in abilities if ability.primary is not None}
     return {
         name: figure
         for name, figure in figures(data, limit=MOST_FILES, language=language).items()
-        if name in wanted or name == "losses" or name.startswith(("scaling-", "forecasts-", "collapse-", "families-"))
+        if name in wanted or name == "losses" or name.startswith(always)
     }
 
 

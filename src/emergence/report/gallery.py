@@ -8,8 +8,9 @@ from typing import Any
 
 import polars as pl
 
-from emergence.core.schema import AXES, Axis, Interval
-from emergence.report.charts import loss_chart, runs_chart, scale_chart, scaling_chart, training_chart
+from emergence.analysis.curves import ladder, rows_along
+from emergence.core.schema import ADAPTATIONS, AXES, PER_MODEL, Axis, Interval
+from emergence.report.charts import loss_chart, model_chart, runs_chart, scale_chart, scaling_chart
 from emergence.report.data import Ability, ReportData, ScalingFit, complete, models_by_size
 from emergence.report.encodings import Extent, Rungs, Score, Spec
 from emergence.report.evidence import next_forecasts, next_lines
@@ -90,7 +91,7 @@ class Gallery:
         runs: dict[Axis, list[Chart]] = {
             axis: [self._runs_chart(ability, axis, curve, score) for curve, score in shown]
             for axis in axes
-            if axis != "params" and "tokens" in axes
+            if axis not in ("params", *ADAPTATIONS) and "tokens" in axes
         }
         numbers = self._numbers([(curve, score.role) for curve, score in shown])
         following = next_forecasts(ability, self.data)
@@ -184,11 +185,14 @@ class Gallery:
         title = self.texts.metric(score.metric)
         marks = self._marks(ability, axis, curve, score)
         name = f"{ability.key}-{axis}-{score.role}"
+        if axis in ADAPTATIONS:
+            return self._adaptation_chart(ability, axis, curve, score)
         if axis == "tokens":
+            curve = rows_along(curve, axis)
             extent = extent_of(curve, axis)
             changed = ability.along(axis) if score.metric == ability.metric else ()
             changes = change_table(self.pool, f"changes-{name}", changed, curve, extent)
-            spec = training_chart(extent, score, self.rungs(ability.family), self.texts, legend=self.legend)
+            spec = model_chart(axis, extent, score, self.rungs(ability.family), self.texts, legend=self.legend)
             tables = {"steps": self.curves.step_means(curve), "marks": marks, "changes": changes}
             return self.chart(spec, tables, title, score.role)
         following = next_forecasts(ability, self.data, score.metric)
@@ -203,6 +207,18 @@ class Gallery:
         beyond = self.pool.tables[following_table]["columns"][axis]
         extent = min([lowest, *beyond]), max([highest, *beyond])
         return self.chart(scale_chart(axis, extent, score, self.texts), tables, title, score.role)
+
+    def _adaptation_chart(self, ability: Ability, axis: Axis, curve: pl.DataFrame, score: Score) -> Chart:
+        """Return the curves of models after pre-training, one line per model."""
+        steps, start = self.curves.adapted_means(curve, axis)
+        following = next_forecasts(ability, self.data, score.metric)
+        beyond = next_table(self.pool, f"next-{ability.key}-{axis}-{score.role}", axis, following, self.texts)
+        lowest, highest = extent_of(rows_along(curve, axis), axis)
+        extent = lowest, max([highest, *self.pool.tables[beyond]["columns"][axis]])
+        spec = model_chart(axis, extent, score, self.rungs(ability.family), self.texts, legend=self.legend)
+        marks = self._marks(ability, axis, curve, score)
+        tables = {"steps": steps, "start": start, "marks": marks, "next": beyond}
+        return self.chart(spec, tables, self.texts.metric(score.metric), score.role)
 
     def _replica_chart(self, ability: Ability) -> Chart | None:
         """Return the share of able replicas along the axis of the primary verdict; None without replicas."""
@@ -234,31 +250,28 @@ class Gallery:
 
     def _marks(self, ability: Ability, axis: Axis, curve: pl.DataFrame, score: Score) -> str:
         """Keep onsets and thresholds, cut to what the axis shows: an interval may reach far beyond the ladder."""
-        lowest, highest = extent_of(curve if axis == "tokens" else last_checkpoints(curve), axis)
+        per_model = axis in PER_MODEL
+        lowest, highest = extent_of(rows_along(curve, axis) if per_model else last_checkpoints(curve), axis)
         margin = 1.02 if axis == "loss" else 1.3
         rows: list[dict[str, Any]] = []
         for verdict in ability.along(axis):
             pairs = (("onset", verdict.onset), ("threshold", verdict.threshold))
-            for kind, interval in pairs[1:] if axis == "tokens" else pairs:
+            for kind, interval in pairs[1:] if per_model else pairs:
                 at = interval.estimate
                 if at is None or not lowest / margin <= at <= highest * margin:
                     continue
                 row: dict[str, Any] = {"kind": kind, "at": at, "low": None, "high": None}
                 if interval.low is not None and interval.high is not None:
                     row |= {"low": max(interval.low, lowest / margin), "high": min(interval.high, highest * margin)}
-                if axis == "tokens":
+                if per_model:
                     row |= {"model": verdict.model, "level": _halfway(score)}
                 else:
-                    row["label"] = f"{self.texts(f'card.{kind}').lower()} {axis_value(at, axis)}"
+                    row["label"] = f"{self.texts.level(kind, axis).lower()} {axis_value(at, axis)}"
                 rows.append(row)
-        if axis == "tokens" and score.role == "smooth":
+        if per_model and score.role == "smooth":
             rows = []  # the threshold is a level of the headline metric
-        keys = (
-            ("kind", "at", "low", "high", "model", "level")
-            if axis == "tokens"
-            else ("kind", "at", "low", "high", "label")
-        )
-        name = f"marks-{ability.key}-{axis}" + (f"-{score.role}" if axis == "tokens" else "")
+        keys = ("kind", "at", "low", "high", "model", "level") if per_model else ("kind", "at", "low", "high", "label")
+        name = f"marks-{ability.key}-{axis}" + (f"-{score.role}" if per_model else "")
         return self.pool.add(name, {key: [row[key] for row in rows] for key in keys})
 
     def _numbers(self, shown: list[tuple[pl.DataFrame, str]]) -> list[dict[str, Any]]:
@@ -269,14 +282,30 @@ class Gallery:
                     row["model"], {"model": row["model"], "params": row["params"], "replicas": row["replicas"]}
                 )
                 entry[role] = Interval(estimate=row["score"], low=row["low"], high=row["high"])
-        return sorted(models.values(), key=lambda entry: (entry["params"] or 0.0, entry["model"]))
+        ordered = sorted(models.values(), key=lambda entry: (entry["params"] or 0.0, entry["model"]))
+        return [*ordered, *(entry for axis in ADAPTATIONS for entry in self._adapted_numbers(shown, axis))]
+
+    def _adapted_numbers(self, shown: list[tuple[pl.DataFrame, str]], axis: Axis) -> list[dict[str, Any]]:
+        """Return the same of adapted models, one entry for each place on ``axis``."""
+        found: dict[tuple[str, float], dict[str, Any]] = {}
+        for curve, role in shown:
+            if rows_along(curve, axis).is_empty():
+                continue
+            for row in (row for name in self.curves.adapted_means(curve, axis) for row in self.pool.rows(name)):
+                label = f"{row['model']}, {axis_value(row[axis], axis)} {self.texts(f'unit.{axis}')}"
+                entry = {"model": label, "params": None, "replicas": row["replicas"]}
+                entry = found.setdefault((row["model"], row[axis]), entry)
+                entry[role] = Interval(estimate=row["score"], low=row["low"], high=row["high"])
+        return [found[key] for key in sorted(found)]
 
     def _loss_points(self, fit: ScalingFit) -> pl.DataFrame | None:
         """Return what a scaling line was fitted to: on `tokens` all of training, else the end of every run."""
         if fit.metric in _LOSS_METRICS:
-            source = self.scores.select("family", "model", "seed", "params", "tokens", "flops", "loss").unique()
+            source = ladder(self.scores).select("family", "model", "seed", "params", "tokens", "flops", "loss").unique()
         else:
-            source = self.scores.filter(pl.col("metric") == fit.metric).with_columns(pl.col("score").alias("loss"))
+            source = (
+                ladder(self.scores).filter(pl.col("metric") == fit.metric).with_columns(pl.col("score").alias("loss"))
+            )
         if fit.family is not None:
             source = source.filter(pl.col("family") == fit.family)
         source = source.filter((pl.col("loss") > 0) & (pl.col(fit.axis) > 0))

@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from emergence.core.schema import Interval
+from emergence.core.schema import PER_MODEL, Interval
 from emergence.report.across import carry_table, collapse_table, sorted_collapses
 from emergence.report.costs import cost_table, run_cost
 from emergence.report.data import VERDICT_ORDER, Ability, ReportData, complete, find_abilities, models_by_size
@@ -17,6 +17,7 @@ from emergence.report.forecasts import forecast_tables, held_out_line
 from emergence.report.gallery import Chart, Gallery
 from emergence.report.numbers import axis_value, decimal, duration, power, quantity
 from emergence.report.samples import sample_sets
+from emergence.report.search import search_charts, search_table, status_colours
 from emergence.report.texts import Texts
 from emergence.report.theme import CONFIG, DARK, VERDICT_COLOURS, rung_colours
 from emergence.report.trust import find_trust
@@ -104,6 +105,9 @@ def render_html(data: ReportData, *, language: str = "en") -> str:
             collapse_legend=[(name, "", light, dark) for name, light, dark in collapse_colours(gallery)],
             carry=carry_table(data.carry_overs, texts),
             trust=find_trust(data, abilities, texts),
+            search=search_table(data, texts),
+            search_charts=[page.chart(chart) for chart in search_charts(gallery).values()],
+            search_legend=_search_legend(data, texts),
             first_rows=_ROWS,
             many_metrics=len({verdict.metric for verdict in data.verdicts}) > 1,
             linked=abilities[:_CARDS],
@@ -149,6 +153,11 @@ def _card_forecast(ability: Ability, data: ReportData, texts: Texts) -> list[tup
         return []
     found = next_forecasts(ability, data)
     return next_cards([f for f in found if f.axis == verdict.axis and f.model == verdict.model], texts)
+
+
+def _search_legend(data: ReportData, texts: Texts) -> list[tuple[str, str, str, str]]:
+    found = [] if data.search is None else status_colours(data.search, texts)
+    return [(name, "", light, DARK[light]) for name, light in found]
 
 
 def _cost(data: ReportData, texts: Texts) -> str:
@@ -201,6 +210,8 @@ def _environment(texts: Texts) -> Environment:
     )
     environment.globals.update(
         t=texts,
+        per_model=PER_MODEL,
+        with_start=("examples", "training_tasks"),
         score_text=_score_text,
         changes=lambda verdict: change_lines(verdict, texts),
         resolution=lambda verdict: resolution_line(verdict, texts),

@@ -13,11 +13,12 @@ from typing import Any
 import numpy as np
 import polars as pl
 
-from emergence.core.schema import AXES, Axis
+from emergence.analysis.curves import ladder, rows_along
+from emergence.core.schema import ADAPTATIONS, AXES, PER_MODEL, Axis
 from emergence.report.data import complete
 from emergence.report.numbers import compact
 
-__all__ = ["Curves", "Pool", "axes_of", "last_checkpoints", "thin"]
+__all__ = ["Curves", "Pool", "axes_of", "last_adapted", "last_checkpoints", "thin"]
 
 _CURVE = ("family", "task", "shots", "metric")
 _RUN = ("family", "model", "seed", "step", "tokens")
@@ -71,10 +72,10 @@ class Curves:
         prepared = prepared.with_columns(
             pl.col("seed").fill_null(0), pl.col("step").fill_null(-1), pl.col("tokens").fill_null(-1.0)
         )
-        runs = _coordinates(prepared, _RUN)
-        steps = _coordinates(prepared, _STEP)
-        prepared = prepared.join(runs.select(*_RUN, "run"), on=list(_RUN)).sort(
-            "params", "model", "seed", "step", "tokens"
+        runs = _coordinates(ladder(prepared), _RUN)
+        steps = _coordinates(ladder(prepared), _STEP)
+        prepared = prepared.join(runs.select(*_RUN, "run"), on=list(_RUN), how="left").sort(
+            "params", "model", *ADAPTATIONS, "seed", "step", "tokens"
         )
         self._steps = steps
         self._curves: dict[tuple[Any, ...], pl.DataFrame] = prepared.partition_by(
@@ -95,6 +96,7 @@ class Curves:
 
     def all_runs(self, curve: pl.DataFrame) -> str:
         """Keep every checkpoint of every replica and return the table's name."""
+        curve = ladder(curve)
         return self._keep(
             "run",
             curve,
@@ -120,11 +122,22 @@ class Curves:
 
     def step_means(self, curve: pl.DataFrame) -> str:
         """Keep the mean over replicas at every checkpoint, with its interval, and return the table's name."""
-        frame = mean_with_interval(curve, ["model", "step", "tokens"], keep=["family"]).join(
+        frame = mean_with_interval(ladder(curve), ["model", "step", "tokens"], keep=["family"]).join(
             self._steps.select(*_STEP, "run"), on=list(_STEP)
         )
         columns = {name: frame[name].to_list() for name in ("score", "low", "high")}
         return self._keep("step", curve, lambda name: self.pool.add(name, columns, "steps", frame["run"].to_list()))
+
+    def adapted_means(self, curve: pl.DataFrame, axis: Axis) -> tuple[str, str]:
+        """Keep the mean over replicas of every adaptation along ``axis``, and those at 0, which no logarithmic axis has
+        a place for; return the names of both tables."""
+        frame = mean_with_interval(last_adapted(curve, axis), ["model", axis], keep=["family"])
+        columns = ["model", axis, "score", "low", "high", "replicas"]
+        places, starts = frame.filter(pl.col(axis) > 0), frame.filter(pl.col(axis) == 0)
+        return (
+            self._keep(axis, curve, lambda name: self.pool.add_frame(name, places, columns)),
+            self._keep(f"{axis}-start", curve, lambda name: self.pool.add_frame(name, starts, columns)),
+        )
 
     def _keep(self, kind: str, curve: pl.DataFrame, add: Any) -> str:
         key = tuple(curve[column][0] for column in _CURVE)
@@ -135,12 +148,24 @@ class Curves:
 
 
 def last_checkpoints(curve: pl.DataFrame) -> pl.DataFrame:
-    """Return the last checkpoint of every replica of a curve."""
+    """Return the last checkpoint of every replica of a curve, of the models as they were pre-trained."""
     return (
-        curve.sort("step", "tokens")
+        ladder(curve)
+        .sort("step", "tokens")
         .group_by("model", "seed", maintain_order=True)
         .last()
         .sort("params", "model", "seed")
+    )
+
+
+def last_adapted(curve: pl.DataFrame, axis: Axis) -> pl.DataFrame:
+    """Return the last checkpoint of every adaptation along ``axis``, sorted along it."""
+    return (
+        rows_along(curve, axis)
+        .sort("step", "tokens")
+        .group_by("family", "model", axis, "seed", maintain_order=True)
+        .last()
+        .sort("family", "model", axis, "seed")
     )
 
 
@@ -190,9 +215,9 @@ def axes_of(curve: pl.DataFrame) -> list[Axis]:
     last = last_checkpoints(curve)
     found: list[Axis] = []
     for axis in AXES:
-        if axis == "tokens":
-            trained = curve.filter(pl.col("tokens") > 0).group_by("model").agg(pl.col("tokens").n_unique())
-            enough = trained["tokens"].max()
+        if axis in PER_MODEL:
+            places = rows_along(curve, axis).filter(pl.col(axis) > 0).group_by("family", "model")
+            enough = places.agg(pl.col(axis).n_unique())[axis].max()
             if isinstance(enough, int) and enough > 1:
                 found.append(axis)
         elif last.filter(pl.col(axis) > 0)[axis].n_unique() > 1 and last["model"].n_unique() > 1:

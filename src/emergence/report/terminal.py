@@ -10,7 +10,7 @@ import polars as pl
 from emergence.core.carry_over import CarryOver
 from emergence.core.collapse import Collapse
 from emergence.core.forecasts import ForecastFile
-from emergence.core.schema import Calibration, Verdict, VerdictName
+from emergence.core.schema import PER_MODEL, Calibration, Verdict, VerdictName
 from emergence.report.across import carry_counts, collapse_counts, worded
 from emergence.report.data import Ability, ReportData, find_abilities
 from emergence.report.forecasts import best_method, kept_outcome
@@ -21,7 +21,7 @@ from emergence.report.texts import Texts
 if TYPE_CHECKING:
     from rich.table import Table
 
-__all__ = ["assessment_lines", "telling", "verdict_table"]
+__all__ = ["assessment_lines", "breaking_lines", "telling", "verdict_table"]
 
 MANY = 60  # verdicts that a terminal still shows whole
 
@@ -56,8 +56,8 @@ def verdict_table(
 ) -> Table:
     """Return the verdicts as a table for the terminal, the most telling first, coloured by verdict.
 
-    It fits 80 columns. On the axis `tokens`, where every model has a verdict of its own, only the last one given per
-    ability is shown unless ``every_model`` asks for all of them. ``reasons`` adds the sentence behind each verdict.
+    It fits 80 columns. On the axes of `PER_MODEL`, where every model has a verdict of its own, only the last one given
+    per ability is shown unless ``every_model`` asks for all of them. ``reasons`` adds the sentence behind each verdict.
     """
     from rich import box
     from rich.table import Table
@@ -97,6 +97,26 @@ def verdict_table(
         ]
         table.add_row(*cells, *([Text(visible(verdict.reason))] if reasons else []))
     return table
+
+
+def breaking_lines(verdicts: Sequence[Verdict], *, language: str = "en") -> list[str]:
+    """Return a line for every model and ability that compression breaks: down to how many bits it survives."""
+    texts = Texts(language)
+    nothing = ReportData(title="", description="", verdicts=verdicts, scores=pl.DataFrame())
+    lines = []
+    for ability in find_abilities(nothing):
+        for verdict in ability.along("bits"):
+            if verdict.threshold.estimate is None:
+                continue
+            lines.append(
+                texts(
+                    "terminal.breaks" if verdict.onset.estimate is not None else "terminal.breaks.only",
+                    name=f"{visible(ability.title)}, {visible(verdict.model or '')}:",
+                    threshold=texts.place(verdict.threshold, "bits"),
+                    onset=axis_value(verdict.onset.estimate, "bits"),
+                )
+            )
+    return lines
 
 
 def assessment_lines(
@@ -143,7 +163,7 @@ def _rows(verdicts: Sequence[Verdict], every_model: bool) -> list[tuple[Ability,
     nothing = ReportData(title="", description="", verdicts=verdicts, scores=pl.DataFrame())
     rows = []
     for ability in find_abilities(nothing):
-        last = ability.by_model[-1:]
+        last = [ability.along(axis)[-1] for axis in PER_MODEL if ability.along(axis)]
         rows += [
             (ability, verdict)
             for verdict in ability.verdicts

@@ -32,18 +32,30 @@ _ENGLISH: dict[str, str] = {
     "axis.tokens": "training tokens",
     "axis.flops": "training FLOPs",
     "axis.loss": "validation loss",
+    "axis.examples": "fine-tuning examples",
+    "axis.bits": "bits per weight",
+    "axis.training_tasks": "training tasks",
     "axis.params.short": "parameters",
     "axis.tokens.short": "tokens",
     "axis.flops.short": "FLOPs",
     "axis.loss.short": "loss",
+    "axis.examples.short": "examples",
+    "axis.bits.short": "bits",
+    "axis.training_tasks.short": "tasks",
     "axis.params.long": "Non-embedding parameters",
     "axis.tokens.long": "Training tokens",
     "axis.flops.long": "Training FLOPs",
     "axis.loss.long": "Validation loss (nats per token, better to the right)",
+    "axis.examples.long": "Fine-tuning examples",
+    "axis.bits.long": "Bits stored per weight",
+    "axis.training_tasks.long": "Tasks trained on",
     "unit.params": "parameters",
     "unit.tokens": "tokens",
     "unit.flops": "FLOPs",
     "unit.loss": "nats per token",
+    "unit.examples": "examples",
+    "unit.bits": "bits per weight",
+    "unit.training_tasks": "tasks",
     # metrics
     "metric.exact_match": "exact match",
     "metric.acc": "accuracy",
@@ -59,6 +71,32 @@ _ENGLISH: dict[str, str] = {
     "role.headline": "headline metric",
     "role.smooth": "smooth metric",
     "role.lower": "lower is better",
+    # search
+    "nav.search": "Search",
+    "search.title": "Search",
+    "search.lead": "Before the ladder was trained, {n} trials searched its settings: {ranges}. Each was judged by the "
+    "{goal}. {best} The whole ladder has these values.",
+    "search.best": "The best values were {values}: {goal} {value} (trial {trial}).",
+    "search.cost": "{ended}; {flops} FLOPs of training{share}, {time}.",
+    "search.share": " ({share} of the ladder's)",
+    "search.range": "from {low} to {high}",
+    "search.log": "from {low} to {high}, equal ratios equally likely",
+    "search.steps": "from {low} to {high} in steps of {step}",
+    "search.choices": "one of {choices}",
+    "search.trial": "Trial",
+    "search.settings": "Settings",
+    "search.value": "Value",
+    "search.ended": "Ended",
+    "search.flops": "FLOPs",
+    "search.seconds": "Time",
+    "search.complete": "complete",
+    "search.pruned": "pruned",
+    "search.diverged": "diverged",
+    "search.invalid": "not possible",
+    "search.is_best": "the best",
+    "search.chart": "Value by trial, and the best so far",
+    "search.table": "All trials",
+    "search.values": "The value of a trial that was pruned is that of the checkpoint where it was stopped.",
     # page
     "page.kicker": "Emergent abilities report",
     "summary.none": "No verdicts: the results hold no curve that could be judged.",
@@ -92,14 +130,22 @@ _ENGLISH: dict[str, str] = {
     "nav.notes": "Notes",
     "card.onset": "Onset",
     "card.threshold": "Threshold",
+    "card.onset.bits": "Gone below",
+    "card.threshold.bits": "Breaks at",
     "card.gain": "Gain",
     "card.explained": "Due to metric",
     "card.along": "Judged along {axis}",
-    "card.model": "Judged over the training of {model}",
+    "card.model.tokens": "Judged over the training of {model}",
+    "card.model.examples": "Judged over the fine-tuning examples of {model}",
+    "card.model.bits": "Judged over the compression of {model}",
+    "card.model.training_tasks": "Judged over the number of tasks that {model} was trained on",
     "card.intervals": "Ranges in grey are 90 % intervals.",
     "card.smooth": "smooth metric ({metric}):",
     "card.others": "Along other axes, with the threshold",
-    "card.training": "In training, model by model, with the threshold in tokens",
+    "card.models.tokens": "In training, model by model, with the threshold in tokens",
+    "card.models.examples": "In fine-tuning, model by model, with the threshold in examples",
+    "card.models.bits": "Compressed, model by model, with the bits per weight where it breaks",
+    "card.models.training_tasks": "By tasks trained on, model by model, with the threshold in tasks",
     "card.curves": "See the curves",
     "card.more": "Cards are shown for the {shown} most telling of {n} abilities. The table holds all of them.",
     "table.filter": "Filter by task, axis or verdict",
@@ -147,7 +193,8 @@ _ENGLISH: dict[str, str] = {
     "curves.title": "Headline and smooth curve, side by side",
     "curves.lead": "Points are means over replicas with their 90 % interval, faint dots "
     "the replicas, the dashed line the score of guessing.",
-    "curves.tokens": "One line per model; a diamond marks its threshold.",
+    "curves.models": "One line per model; a diamond marks its threshold.",
+    "curves.start": "A short line at the left edge is the score at 0, which no logarithmic axis has a place for.",
     "curves.runs": "Every run in training",
     "curves.runs.lead": "One line per replica, coloured by model size.",
     "curves.numbers": "The numbers, at the last checkpoint",
@@ -187,6 +234,8 @@ _ENGLISH: dict[str, str] = {
     "So each is read beside a smooth metric computed from the same outputs.",
     "reading.explained": "“Due to metric” is the share of the headline's rise that follows from the smooth metric "
     "by the headline's own formula.",
+    "reading.bits": "Along the bits per weight read from right to left: an ability breaks at its threshold and is gone "
+    "below its onset.",
     "reading.loss": "On the axis of the loss, less loss lies to the right.",
     "run.title": "What was run",
     "run.ladder": "The models and what they cost",
@@ -383,6 +432,8 @@ _ENGLISH: dict[str, str] = {
     # terminal
     "terminal.others": "Of {count} verdicts the others are not shown: {others}. --out writes a report of all, --json "
     "prints them.",
+    "terminal.breaks": "{name} survives down to about {threshold}; gone below {onset}.",
+    "terminal.breaks.only": "{name} survives down to about {threshold}.",
     "terminal.alarms": "False alarms: of {n} simulated curves without a trend, {wrong} said to have one.",
     "terminal.steady": "Steady climbs: of {n} simulated ones, {wrong} said to jump.",
     "terminal.forecasts": "Forecasts: {method} had a median error of {error} on {n} held-out scores; "
@@ -409,6 +460,11 @@ class Texts:
     def verdict(self, name: VerdictName | None) -> str:
         """Return the word for a verdict."""
         return self(f"verdict.{name.value}" if name else "verdict.none")
+
+    def level(self, kind: str, axis: Axis) -> str:
+        """Return the word for an onset or a threshold on an axis."""
+        own = f"card.{kind}.{axis}"
+        return self(own if own in _LANGUAGES[self.language] else f"card.{kind}")
 
     def metric(self, name: str) -> str:
         """Return a metric's name in words; an unknown one with spaces for underscores."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,8 @@ from emergence.models.family import FAMILIES
 from emergence.study.machine import machine_bytes, worker_count
 from emergence.study.published import PublishedPlan, plan_published
 from emergence.study.rungs import Rung, check_embeddings, check_families, ladder_of
+from emergence.study.search_found import found_before
+from emergence.study.search_plan import SearchPlan, plan_search
 from emergence.study.taught import check_tokens, teacher_of
 from emergence.study.teacher import Teacher
 from emergence.study.texts import Texts, check_questions, read_texts
@@ -50,6 +52,7 @@ class Plan:
     checkpoint_steps: tuple[int, ...]
     sources: dict[str, float]  # what is trained on, with its share
     workers: int
+    search: SearchPlan | None = None  # what comes before, while it is still to be done
     teacher: Teacher | None = None
 
     @property
@@ -137,13 +140,22 @@ class Plan:
 def make_plan(study: StudySettings, folder: Path | None = None) -> Plan | PublishedPlan:
     """Derive the plan of a study; raise UserError for whatever cannot be: names, texts, sizes, memory.
 
-    A study that was begun in ``folder`` goes on with the token vectors that are kept there; those of the run that they
-    came from are not needed any more.
+    A study that was begun in ``folder`` goes on with the token vectors that are kept there, and those of the run that
+    they came from are not needed any more; a search that is finished there is not planned again.
     """
     tasks = {task.name: make_task(task.name, task.options) for task in study.tasks}
     if study.training is None:
         return plan_published(study, tasks)
-    return _plan_training(study, study.training, tasks, folder)
+    plan = _plan_training(study, study.training, tasks, folder)
+    if study.search is None or found_before(study, folder) is not None:
+        return plan
+
+    def plan_again(changed: StudySettings) -> Plan:
+        assert changed.training is not None
+        own = {task.name: make_task(task.name, task.options) for task in changed.tasks}
+        return _plan_training(changed, changed.training, own, folder)
+
+    return replace(plan, search=plan_search(plan, plan_again))
 
 
 def _plan_training(

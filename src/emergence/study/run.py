@@ -1,9 +1,10 @@
 """The whole flow of a study, and the file to read first.
 
 A study trains a ladder of models (`models`, `training`) on texts and tasks (`text`, `tasks`), asks every checkpoint
-every task (`generation`, `evaluation`), and lets the statistics decide what appeared (`analysis`). Models that somebody
-else trained (`published`) are asked and judged alone. Everything is kept in one folder; what is there already is not
-done again.
+every task (`generation`, `evaluation`), may fine-tune and compress what it has trained (`stages`), and lets the
+statistics decide what appeared (`analysis`). Where it has a search, that comes first and chooses settings (`search`).
+Models that somebody else trained (`published`) are asked and judged alone. Everything is kept in one folder; what is
+there already is not done again.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ from emergence.study.asking_published import describe_asking, forget_changed
 from emergence.study.asking_teacher import questions_to_teacher
 from emergence.study.executor import WorkerError, Workers
 from emergence.study.findings import Findings, ask_forecasts, find, read_forecasts, with_earlier, write_findings
-from emergence.study.folder import SOURCE, StudyFolder, open_folder
+from emergence.study.folder import SOURCE, StudyFolder, claim, open_folder
 from emergence.study.gather import gather
 from emergence.study.lessons import lessons_to_write, written_flops
 from emergence.study.packing import Group, describe_teaching, group_jobs, lay_out, set_stacks
@@ -33,6 +34,11 @@ from emergence.study.plan import Job, Plan, make_plan
 from emergence.study.prepare import prepare
 from emergence.study.published import PublishedPlan, PublishedRun
 from emergence.study.rungs import can_do
+from emergence.study.search import search_settings
+from emergence.study.search_found import found_before, with_found
+from emergence.study.search_plan import SearchPlan
+from emergence.study.searching import require_optuna
+from emergence.study.stages import run_stages, stage_jobs
 
 __all__ = ["run_study"]
 
@@ -48,20 +54,28 @@ def run_study(study: StudySettings, path: Path, progress: Progress = lambda even
     input that is wrong, and WorkerError when a run cannot be finished. Interrupted anywhere, a second call continues
     and ends with the same scores.
     """
+    study = with_found(study, path)
     plan = make_plan(study, path)
+    if study.search is not None:
+        require_optuna()
     with open_folder(path, study, plan.shapes) as folder:
+        if isinstance(plan, Plan) and plan.search is not None:
+            _search(plan, plan.search, folder, progress)
+            study = with_found(study, path)
+            plan = make_plan(study, path)
+            claim(path, study, plan.shapes)
+        if (searched := found_before(study, path)) is not None:
+            folder.manifest["search"] = searched.model_dump(mode="json")
         progress({"event": "plan", "plan": plan})
         earlier = read_forecasts(path / "forecasts.json")
-        jobs = _unfinished(plan, folder)
+        jobs, afterwards = _unfinished(plan, folder), stage_jobs(plan)
         lessons = lessons_to_write(plan, folder) if isinstance(plan, Plan) else []
-        questions = questions_to_teacher(plan, folder) if isinstance(plan, Plan) else []
-        with Workers(min(plan.workers, max(len(jobs) + len(questions), len(lessons)))) as workers:
-            if isinstance(plan, Plan):
-                _let_write(lessons, workers, progress)
-                prepare(plan, folder)
-            _run_jobs(plan, folder, jobs, questions, workers, progress)
+        questions = _questions(plan, folder)
+        with Workers(min(plan.workers, max(len(jobs) + len(questions), len(lessons), len(afterwards)))) as workers:
+            _do(plan, folder, jobs, workers, progress)
+            run_stages(plan, folder, workers, progress, afterwards)
         progress({"event": "judging", "doing": "gathering the scores"})
-        gathered = gather(plan, folder)
+        gathered = gather(plan, folder, afterwards)
         findings = _find(study, gathered.scores, progress)
         folder.manifest["notes"] = [*gathered.notes, *findings.notes]
         # Forecasts made before stay, with their date, and are compared with the rungs that are new.
@@ -91,6 +105,36 @@ def _find(study: StudySettings, scores: pl.DataFrame, progress: Progress) -> Fin
     )
 
 
+def _search(plan: Plan, search: SearchPlan, folder: StudyFolder, progress: Progress) -> None:
+    """Let the search train and ask its trials, whose processes are kept from one trial to the next.
+
+    One process more than a trial needs is ready to take the place of one that is stopped.
+    """
+    with Workers(min(plan.workers, search.runs + 1), kept=True) as workers:
+
+        def train(trial: Plan, own: StudyFolder, on_event: Progress) -> None:
+            _do(trial, own, _unfinished(trial, own), workers, on_event, watched=True)
+
+        search_settings(plan.study, search, folder, train, progress)
+
+
+def _do(
+    plan: AnyPlan,
+    folder: StudyFolder,
+    jobs: list[AnyJob],
+    workers: Workers,
+    progress: Progress,
+    *,
+    watched: bool = False,
+) -> None:
+    """Train and ask. ``progress`` is told of every checkpoint that is on the disk with its answers where the runs are
+    ``watched``, and may end them by an exception."""
+    if isinstance(plan, Plan):
+        _let_write(lessons_to_write(plan, folder), workers, progress)
+        prepare(plan, folder)
+    _run_jobs(plan, folder, jobs, workers, progress, watched)
+
+
 def _unfinished(plan: AnyPlan, folder: StudyFolder) -> list[AnyJob]:
     """Return the runs that are still to be done, or to be done further."""
     jobs = [job for job in plan.jobs if not _finished(folder, job)]
@@ -101,14 +145,9 @@ def _unfinished(plan: AnyPlan, folder: StudyFolder) -> list[AnyJob]:
 
 
 def _run_jobs(
-    plan: AnyPlan,
-    folder: StudyFolder,
-    jobs: list[AnyJob],
-    questions: list[dict[str, Any]],
-    workers: Workers,
-    progress: Progress,
+    plan: AnyPlan, folder: StudyFolder, jobs: list[AnyJob], workers: Workers, progress: Progress, watched: bool
 ) -> None:
-    """Train and evaluate what is not finished yet, replicas of small rungs together; put ``questions`` to a teacher."""
+    """Train and evaluate what is not finished yet, replicas of small rungs together."""
     started = time.monotonic()
 
     def on_event(event: dict[str, Any]) -> None:
@@ -122,21 +161,30 @@ def _run_jobs(
 
     progress({"event": "jobs", "waiting": [job.name for job in jobs], "total": len(plan.jobs)})
     try:
-        described = _described(plan, folder, jobs, workers) if jobs else []
+        described = _described(plan, folder, jobs, workers, watched) if jobs else []
         progress({"event": "groups", "names": [job["name"] for job in described]})
+        questions = [] if watched else _questions(plan, folder)
         workers.execute([*described, *questions], on_event)
     finally:
         folder.manifest["seconds"] = folder.manifest.get("seconds", 0.0) + time.monotonic() - started
         folder.save()
 
 
-def _described(plan: AnyPlan, folder: StudyFolder, jobs: list[AnyJob], workers: Workers) -> list[dict[str, Any]]:
+def _questions(plan: AnyPlan, folder: StudyFolder) -> list[dict[str, Any]]:
+    """Return what a teacher is still to be asked."""
+    return questions_to_teacher(plan, folder) if isinstance(plan, Plan) else []
+
+
+def _described(
+    plan: AnyPlan, folder: StudyFolder, jobs: list[AnyJob], workers: Workers, watched: bool
+) -> list[dict[str, Any]]:
     """Return what the workers are to do, in that order."""
     if isinstance(plan, PublishedPlan):
         return [describe_asking(plan, folder, job) for job in plan.jobs if job in jobs]
     begun = {job.name: last_step(folder.run(job.name)) for job in jobs}
     waiting = [job for job in plan.jobs if job.name in begun]
-    return [describe(plan, folder, group) for group in group_jobs(waiting, _stacks(plan, folder, workers), begun)]
+    groups = group_jobs(waiting, _stacks(plan, folder, workers), begun)
+    return [describe(plan, folder, group, watched=watched) for group in groups]
 
 
 def _stacks(plan: Plan, folder: StudyFolder, workers: Workers) -> dict[str, int]:
@@ -205,13 +253,15 @@ def _check_contents(folder: StudyFolder, job: AnyJob) -> None:
             table.unlink()
 
 
-def describe(plan: Plan, folder: StudyFolder, group: Group) -> dict[str, Any]:
-    """Return the runs of a group as plain values, for the worker that will do them."""
+def describe(plan: Plan, folder: StudyFolder, group: Group, *, watched: bool = False) -> dict[str, Any]:
+    """Return the runs of a group as plain values, for the worker that will do them; ``watched`` ones tell of every
+    checkpoint that is on the disk with its answers."""
     study, training, family = plan.study, plan.study.training, FAMILIES.load(group.rung.family)
     assert training is not None
     return {
         "name": group.name,
         "memory": group.memory,
+        "watched": watched,
         "folder": str(folder.path.resolve()),
         "rung": group.rung.name,
         "runs": group.runs,

@@ -64,8 +64,12 @@ def run_group(job: dict[str, Any], report: Report) -> None:
         for name, loss in zip(job["runs"], losses, strict=True):
             report({"event": "training", "run": name, "share": share, "loss": loss})
 
+    def examined(replica: int, step: int) -> None:
+        report({"event": "examined", "run": job["runs"][replica], "step": step})
+
+    kept = examined if job["watched"] else None
     teaching = None if job["teaching"] is None else teaching_of(job["teaching"])
-    outcomes = train(spec, data, runs, at_checkpoint=at_checkpoint, progress=progress, teaching=teaching)
+    outcomes = train(spec, data, runs, at_checkpoint=at_checkpoint, progress=progress, kept=kept, teaching=teaching)
     for replica, (name, run, outcome) in enumerate(zip(job["runs"], runs, outcomes, strict=True)):
         notes = list(outcome.notes)
         if outcome.diverged is not None:
@@ -108,7 +112,11 @@ def main() -> None:
             events.write(json.dumps({"job": name, **event}) + "\n")
 
         try:
-            if "lesson" in job:
+            if "stage" in job:
+                from emergence.study.stages import STAGES
+
+                STAGES.load(job["stage"]).work(job, report)
+            elif "lesson" in job:
                 from emergence.study.writing import write_lesson
 
                 write_lesson(job, report)
@@ -124,8 +132,9 @@ def main() -> None:
                 run_group(job, report)
             report({"event": "done"})
         except BaseException as fault:
-            for name in job["runs"]:
-                write_bytes(Path(job["folder"]) / "models" / name / "failure.txt", traceback.format_exc().encode())
+            homes = [Path(job["folder"]) / "models" / name for name in job["runs"]] or [Path(job["home"])]
+            for home in homes:
+                write_bytes(home / "failure.txt", traceback.format_exc().encode())
             wrong = isinstance(fault, UserError)
             reason = str(fault) if wrong else f"{type(fault).__name__}: {fault}"
             report({"event": "failed", "reason": reason, "wrong_input": wrong})

@@ -23,6 +23,10 @@ __all__ = ["BASELINES", "Baseline", "LexiconBaseline", "Logistic", "Majority", "
 
 Floats = npt.NDArray[np.float64]
 
+FEW = 100  # examples, below which words that are seen once are all that there is
+FOLDS = 5
+SMOOTHINGS = (1.0, 0.5, 0.25, 0.125)
+
 
 class Baseline(ABC):
     """A classifier that is fitted to labelled texts."""
@@ -108,9 +112,10 @@ class _Counted(Baseline):
         second = [f"2 {word}" for word in self._bag(example.second)] if example.second else []
         return self._bag(example.text) + second
 
-    def _learn_words(self, examples: Sequence[Labelled], least: int) -> Any:
-        """Remember every run that is seen ``least`` times, and return the counts."""
+    def _learn_words(self, examples: Sequence[Labelled]) -> Any:
+        """Remember the runs that are seen twice, or all of a few examples, and return the counts."""
         texts = [self._words(example) for example in examples]
+        least = 2 if len(texts) >= FEW else 1
         seen = Counter(word for words in texts for word in words)
         self._places = {word: place for place, word in enumerate(sorted(w for w, n in seen.items() if n >= least))}
         return self._matrix(texts)
@@ -132,31 +137,57 @@ class _Counted(Baseline):
 
 
 class NaiveBayes(_Counted):
-    """Multinomial naive Bayes on counts of words and pairs of words, Laplace-smoothed (McCallum and Nigam 1998, A
-    comparison of event models for naive Bayes text classification): log p(c | x) = log p(c) + sum_w x_w log p(w | c).
+    """Multinomial naive Bayes on counts of words and pairs of words (McCallum and Nigam 1998, A comparison of event
+    models for naive Bayes text classification): log p(c | x) = log p(c) + sum_w x_w log p(w | c).
+
+    ``smoothing`` is added to every count (1: Laplace); None takes the one of `SMOOTHINGS` with which most training
+    examples are told right by the other four fifths.
     """
 
     def __init__(
-        self, ngrams: tuple[int, int] = (1, 2), stop_words: frozenset[str] = frozenset(), smoothing: float = 1.0
+        self,
+        ngrams: tuple[int, int] = (1, 2),
+        stop_words: frozenset[str] = frozenset(),
+        smoothing: float | None = None,
     ) -> None:
-        if not smoothing > 0:
+        if smoothing is not None and not smoothing > 0:
             raise ValueError(f"smoothing must be above 0, not {smoothing}")
         super().__init__(ngrams, stop_words)
-        self._smoothing = smoothing
+        self.smoothing = smoothing
 
     def _fit(self, examples: Sequence[Labelled], truth_N: npt.NDArray[np.int64]) -> None:
-        counts_NV = self._learn_words(examples, least=1)
+        counts_NV = self._learn_words(examples)
         belongs_NC = np.eye(len(self.labels))[truth_N]
-        counts_CV = np.asarray((counts_NV.T @ belongs_NC).T) + self._smoothing
-        self._word_CV = np.log(counts_CV) - np.log(counts_CV.sum(axis=1, keepdims=True))
-        with np.errstate(divide="ignore"):  # a class without examples is never the answer
-            self._prior_C = np.log(belongs_NC.mean(axis=0))
+        if self.smoothing is None:
+            self.smoothing = self._best_smoothing(counts_NV, belongs_NC)
+        self._word_VC, self._prior_C = _estimate(counts_NV.T @ belongs_NC, belongs_NC.sum(axis=0), self.smoothing)
+
+    def _best_smoothing(self, counts_NV: Any, belongs_NC: Floats) -> float:
+        if len(belongs_NC) < FEW:
+            return 1.0
+        right = dict.fromkeys(SMOOTHINGS, 0)
+        total_VC, classes_C = counts_NV.T @ belongs_NC, belongs_NC.sum(axis=0)
+        for fold in range(FOLDS):
+            own_NV, own_NC = counts_NV[fold::FOLDS], belongs_NC[fold::FOLDS]
+            rest_VC, rest_C = total_VC - own_NV.T @ own_NC, classes_C - own_NC.sum(axis=0)
+            for smoothing in SMOOTHINGS:
+                word_VC, prior_C = _estimate(rest_VC, rest_C, smoothing)
+                answers = (own_NV @ word_VC + prior_C).argmax(axis=1)
+                right[smoothing] += int((answers == own_NC.argmax(axis=1)).sum())
+        return max(SMOOTHINGS, key=right.__getitem__)
 
     def predict_proba(self, examples: Sequence[Labelled]) -> Floats:
         """Return the posterior probabilities, [N, C]."""
         from scipy.special import softmax
 
-        return np.asarray(softmax(self._counts(examples) @ self._word_CV.T + self._prior_C, axis=1), dtype=np.float64)
+        return np.asarray(softmax(self._counts(examples) @ self._word_VC + self._prior_C, axis=1), dtype=np.float64)
+
+
+def _estimate(counts_VC: Floats, classes_C: Floats, smoothing: float) -> tuple[Floats, Floats]:
+    """Return the log-probabilities of words in each class, [V, C], and of classes."""
+    smoothed_VC = counts_VC + smoothing
+    with np.errstate(divide="ignore"):  # a class without examples is never the answer
+        return np.log(smoothed_VC) - np.log(smoothed_VC.sum(axis=0)), np.log(classes_C / classes_C.sum())
 
 
 class Logistic(_Counted):
@@ -175,7 +206,7 @@ class Logistic(_Counted):
         from scipy.optimize import minimize
         from scipy.special import logsumexp
 
-        x_NV = self._present(self._learn_words(examples, least=2))
+        x_NV = self._present(self._learn_words(examples))
         belongs_NC = np.eye(len(self.labels))[truth_N]
         shape = (x_NV.shape[1] + 1, len(self.labels))
 

@@ -8,6 +8,7 @@ written as prompts and answers, for a language model to be asked or trained on.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -49,7 +50,8 @@ class LabelledTask(GeneratedTask):
 
     def _read(self, options: ReadingOptions, name: str) -> tuple[list[Labelled], list[str]]:
         """Return the examples of one set, and what is to be said of it."""
-        found = read_set(options, self.kind, self.name, self.options.group)
+        # Only the training files are split, so that others need no column for the group.
+        found = read_set(options, self.kind, self.name, self.options.group if name == "train" else None)
         said = found.sentence(name)
         return found.examples, [said] if said else []
 
@@ -120,6 +122,13 @@ class LabelledTask(GeneratedTask):
             )
             for question, i, space in zip(asked, numbers, room, strict=True)
         ]
+
+    def score(
+        self, question: Question, output: str | None, logprobs: Sequence[float], hits: Sequence[bool]
+    ) -> dict[str, float]:
+        """Exact match, whatever space is around an answer, and the target's probability per token and as a whole."""
+        scores = super().score(question, output, logprobs, hits)
+        return scores | {"exact_match": float(output is not None and output.strip() == question.target.strip())}
 
     def write(self, latents: Latents) -> list[Example]:
         """Return the written examples of these numbers."""

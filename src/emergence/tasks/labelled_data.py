@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
 from emergence.core.errors import UserError, nearest
+from emergence.tasks.further import perturbed_tests, synthetic_examples
 from emergence.tasks.labelled_options import LabelledOptions, ReadingOptions
 from emergence.tasks.labelled_schema import Kind, Labelled, LabelledData
 
@@ -62,8 +63,9 @@ def assemble(
         notes.extend(said)
         return _fit(examples, options, name, notes)
 
-    train = one(None, "train")
-    whole = train
+    whole = train = one(None, "train")
+    if kind == "classification":
+        _two_classes(task, whole)
     tests = {name: one(own, name) for name, own in options.tests.items()}
     if "test" not in tests:
         share, fold = options.split.test, options.split.fold
@@ -76,7 +78,7 @@ def assemble(
         validation = one(options.validation, "validation")
     else:
         validation, train = split_off(train, "validation", 0.0, options.split.validation / (1 - share))
-    for name, examples in (("train", train), ("validation", validation), *tests.items()):
+    for name, examples in (("train", train), *tests.items(), ("validation", validation)):
         if not examples and not (name == "validation" and options.validation is None and not options.split.validation):
             raise UserError(f"task {task}: the split leaves no example for {name}; give more examples or other shares")
     labels: tuple[str, ...] = ()
@@ -92,6 +94,10 @@ def assemble(
     sets = {"train": train, "validation": validation, **tests}
     if read_differently is not None:
         sets = {name: [_one_text(e, options.read, task) for e in examples] for name, examples in sets.items()}
+    if options.synthetic:
+        sets["train"] = [*sets["train"], *synthetic_examples(options.synthetic, sets, labels, kind, task, notes)]
+    for name, examples in perturbed_tests(sets["test"], options, notes).items():
+        sets[name] = tests[name] = examples
     leaks = _leaks(sets, notes)
     _contradictions(sets["train"], notes)
     return LabelledData(
@@ -104,6 +110,15 @@ def assemble(
         notes=tuple(notes),
         fingerprint=hashlib.sha256(repr((labels, list(sets.items()))).encode("utf-8", "surrogatepass")).hexdigest(),
     )
+
+
+def _two_classes(task: str, whole: Sequence[Labelled]) -> None:
+    labels = {example.label for example in whole}
+    if len(labels) < 2:
+        raise UserError(
+            f"task {task}: all examples are of one class, {labels.pop()!r}; there is nothing to tell apart: name files "
+            "of other classes too, or another column for the label"
+        )
 
 
 def _fit(examples: Examples, options: LabelledOptions, name: str, notes: list[str]) -> Examples:
@@ -133,11 +148,6 @@ def _labels(
 ) -> tuple[str, ...]:
     """Return the classes of the training files, in order; they are checked against every other set."""
     labels = tuple(sorted({example.label for example in whole}))
-    if len(labels) < 2:
-        raise UserError(
-            f"task {task}: all examples are of one class, {labels[0]!r}; there is nothing to tell apart: name files of "
-            "other classes too, or another column for the label"
-        )
     for name, examples in (("validation", validation), *tests.items()):
         unknown = Counter(example.label for example in examples if example.label not in labels)
         if unknown:
@@ -187,4 +197,6 @@ def _contradictions(train: Iterable[Labelled], notes: list[str]) -> None:
         found.setdefault(key_of(example), set()).add((example.label, example.value))
     several = sum(len(labels) > 1 for labels in found.values())
     if several:
-        notes.append(f"train: {several:,} texts stand there with different labels; no answer is right for all of them")
+        notes.append(
+            f"train: texts with several different labels there: {several:,}; for them no answer is always right"
+        )

@@ -6,7 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
+from emergence.core.errors import nearest
 from emergence.tasks.task import TaskOptions
+from emergence.text.perturbation import PERTURBATIONS
 from emergence.text.tables import TableFormat
 
 __all__ = ["Files", "LabelledOptions", "ReadingOptions", "SplitOptions"]
@@ -44,6 +46,16 @@ class ReadingOptions(TaskOptions):
     separator: Annotated[str, Field(min_length=1, max_length=1)] | None = None
     encoding: str = "utf-8"
     labels: dict[str, Names] | None = None
+
+    @field_validator("labels")
+    @classmethod
+    def _one_class_each(cls, value: dict[str, tuple[str, ...]] | None) -> dict[str, tuple[str, ...]] | None:
+        owners: dict[str, str] = {}
+        for name, raws in (value or {}).items():
+            for raw in raws:
+                if owners.setdefault(raw, name) != name:
+                    raise ValueError(f"'{raw}' cannot mean both {owners[raw]} and {name}; keep one")
+        return value
 
 
 def _as_set(value: Any) -> Any:
@@ -84,6 +96,10 @@ class LabelledOptions(ReadingOptions):
     first text; by default those with the same texts. ``read`` leaves one text of a pair out, ``longest`` the examples
     of more characters, and ``limit`` keeps so many of training. ``template`` is the prompt, with ``{text}`` and
     ``{second}`` in it.
+
+    ``synthetic`` are files that a model wrote (`tasks.synthetic`), trained on beside the others. ``perturb`` names
+    perturbations (`text.perturbation`): "test typos" is the set "test" after ``typos``. Those of ``names`` come from
+    the lists of the file ``lexicon``.
     """
 
     validation: OneSet | None = None
@@ -94,6 +110,9 @@ class LabelledOptions(ReadingOptions):
     longest: Annotated[int, Field(ge=1)] | None = None
     limit: Annotated[int, Field(ge=1)] | None = None
     template: str | None = None
+    synthetic: Names = ()
+    perturb: Names = ()
+    lexicon: str | None = None
 
     @field_validator("template")
     @classmethod
@@ -101,6 +120,21 @@ class LabelledOptions(ReadingOptions):
         if value is not None and "{text}" not in value:
             raise ValueError("the template has no {text}; write, for example, '{text}\\nlabel: '")
         return value
+
+    @field_validator("perturb")
+    @classmethod
+    def _known(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for name in value:
+            if name not in PERTURBATIONS:
+                hint = nearest(name, PERTURBATIONS)
+                raise ValueError(f"unknown perturbation '{name}'{hint} (known: {', '.join(PERTURBATIONS)})")
+        return value
+
+    @model_validator(mode="after")
+    def _names_from_somewhere(self) -> LabelledOptions:
+        if ("names" in self.perturb) != (self.lexicon is not None):
+            raise ValueError("perturb: [names] and lexicon, the file of its lists of names, are given together")
+        return self
 
     @model_validator(mode="after")
     def _one_test(self) -> LabelledOptions:

@@ -68,18 +68,20 @@ def train(
     *,
     at_checkpoint: Callable[[int, Any, int], None],
     progress: Callable[[float, Sequence[float]], None],
+    kept: Callable[[int, int], None] | None = None,
     teaching: Teaching | None = None,
 ) -> list[Outcome]:
     """Train (or go on training) replicas of one rung, each on its data and in its folder, and say how each ended.
 
     ``at_checkpoint(replica, network, step)`` is called at every checkpoint of the schedule while its files are written;
-    all are on the disk when `train` returns. ``progress(share, losses)`` is called now and then with the share of the
-    work that is done. A replica whose loss is no number any more, or far above that of guessing, has diverged: it is
-    not evaluated from there on, and the work ends when all of them have. Of a ``teaching`` they learn beside the right
-    answers (`training.distillation`).
+    all are on the disk when `train` returns. ``kept(replica, step)`` is called after it once they are there, and makes
+    the work wait for the disk where it is given. ``progress(share, losses)`` is called now and then with the share of
+    the work that is done. A replica whose loss is no number any more, or far above that of guessing, has diverged: it
+    is not evaluated from there on, and the work ends when all of them have. Of a ``teaching`` they learn beside the
+    right answers (`training.distillation`).
     """
     with Keeper(folders, spec.schedule) as keeper:
-        return _Training(spec, data, keeper, at_checkpoint, progress, teaching).run()
+        return _Training(spec, data, keeper, at_checkpoint, progress, kept, teaching).run()
 
 
 class _Training:
@@ -90,10 +92,11 @@ class _Training:
         keeper: Keeper,
         at_checkpoint: Callable[[int, Any, int], None],
         progress: Callable[[float, Sequence[float]], None],
+        kept: Callable[[int, int], None] | None,
         teaching: Teaching | None,
     ) -> None:
         self._spec, self._schedule, self._data, self._keeper = spec, spec.schedule, data, keeper
-        self._at_checkpoint, self._progress = at_checkpoint, progress
+        self._at_checkpoint, self._progress, self._kept = at_checkpoint, progress, kept
         family = FAMILIES.load(spec.family)
         self._objective = OBJECTIVES.load(family.objective)
         self._learner = make_learner(
@@ -224,6 +227,11 @@ class _Training:
         for s in range(len(self._data)):
             if s not in self._diverged:
                 self._at_checkpoint(s, self._learner.alone(s), step)
+        if self._kept is not None:
+            self._keeper.wait()
+            for s in range(len(self._data)):
+                if s not in self._diverged:
+                    self._kept(s, step)
         self._saved_at = time.monotonic()
         self._clock.resume()
 

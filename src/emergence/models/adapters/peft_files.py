@@ -78,6 +78,11 @@ def write_peft(folder: Path, adapter: Adapter, *, base: str | None = None) -> Pa
 def _weights_document(adapter: Adapter, weights: Weights) -> dict[str, Any]:
     settings = adapter.settings
     names = sorted({name.name for site in weights.sites for name in _chosen(adapter.network, site).values()})
+    if any(name.endswith("mixer.out_proj") for name in names):
+        raise UserError(
+            "peft adapts no out_proj of Mamba, whose kernels read that themselves; leave it out of the targets to "
+            "write for peft, for example targets: [in_proj, x_proj] (of the family mamba: [into, select])"
+        )
     document: dict[str, Any] = {
         "task_type": TASKS.get(adapter.network.reads),
         "target_modules": names,
@@ -216,13 +221,13 @@ def _read_weights(
             if singular:
                 parts["E"].append(left.pop(f"{name.name}.lora_E")[:, 0])
         rank = max(len(part) for part in parts["A"])
-        scales = [_scale(alpha, usual if singular else len(part), root=root) for part in parts["A"]]
+        scales = [_ada_scale(alpha, usual) if singular else _scale(alpha, len(part), root=root) for part in parts["A"]]
         shapes[site.name] = Shape(rank, scales[0])
         for key, values in parts.items():
             if key == "B":
                 values = [value * (scale / scales[0]) for value, scale in zip(values, scales, strict=True)]
             if values:
-                state[f"{site.name}.{key}"] = torch.stack([_filled_up(value, key, rank) for value in values])
+                state[f"{site.name}.{key}"] = _stacked(values, key, rank)
         above = site.name.rpartition(".")[0]
         whole = len(there) == len(site.parts)
         targets += [site.name] if whole else [f"{above}.{site.parts[place]}" for place in there]
@@ -251,14 +256,23 @@ def _named(network: Any, site: Site) -> Any:
 
 
 def _scale(alpha: float, rank: int, *, root: bool) -> float:
-    return alpha / (math.sqrt(rank) if root else max(rank, 1))
+    return alpha / (math.sqrt(rank) if root else rank)
 
 
-def _filled_up(value: torch.Tensor, key: str, rank: int) -> torch.Tensor:
-    """Fill a thin matrix of less rank up with zeros, which add nothing."""
+def _ada_scale(alpha: float, rank: int) -> float:
+    return alpha / (rank + 1e-5)  # so `peft` divides, where a matrix may have lost all its rank
+
+
+def _stacked(values: list[torch.Tensor], key: str, rank: int) -> torch.Tensor:
+    """Stack the thin matrices of the parts of one matrix; those of less rank are filled up with zeros, which add
+    nothing."""
     if key == "B":
-        return F.pad(value, (0, rank - value.shape[1]))
-    return F.pad(value, (0, 0) * (value.dim() - 1) + (0, rank - len(value)))
+        filled = [F.pad(value, (0, rank - value.shape[1])) for value in values]
+    else:
+        filled = [F.pad(value, (0, 0) * (value.dim() - 1) + (0, rank - len(value))) for value in values]
+    if len({value.shape for value in filled}) > 1:
+        raise UserError("the adapter is made for another model: queries, keys and values differ in their width")
+    return torch.stack(filled)
 
 
 def _read_prefix(network: Any, document: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> Adapter:

@@ -40,6 +40,10 @@ class Aim(Protocol):
     def lengths(self) -> Sequence[int]:
         """Tokens of every training example."""
 
+    @property
+    def validation_tokens(self) -> int:
+        """Tokens of all validation examples together."""
+
     def loss(self, network: Any, numbers: Sequence[int]) -> torch.Tensor:
         """Return the mean loss of the training examples with these numbers."""
 
@@ -76,6 +80,11 @@ class Classes:
     def lengths(self) -> list[int]:
         """Tokens of every training example."""
         return [len(row) for row in self.train.ids]
+
+    @property
+    def validation_tokens(self) -> int:
+        """Tokens of all validation examples."""
+        return self.validation.tokens
 
     def loss(self, network: Any, numbers: Sequence[int]) -> torch.Tensor:
         """Return the mean cross-entropy in nats."""
@@ -125,6 +134,11 @@ class Values:
     def lengths(self) -> list[int]:
         """Tokens of every training example."""
         return [len(row) for row in self.train.ids]
+
+    @property
+    def validation_tokens(self) -> int:
+        """Tokens of all validation examples."""
+        return self.validation.tokens
 
     def loss(self, network: Any, numbers: Sequence[int]) -> torch.Tensor:
         """Return the mean squared error in units of the spread."""

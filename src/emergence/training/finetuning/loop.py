@@ -27,11 +27,15 @@ from emergence.training.finetuning.groups import make_optimiser, set_learning
 from emergence.training.finetuning.regularise import adversarial_step, dropping, l1_penalty
 from emergence.training.finetuning.rows import batch_numbers
 
-__all__ = ["Reading", "Tuning", "finetune"]
+__all__ = ["DivergedError", "Reading", "Tuning", "finetune"]
 
 #: A loss that has grown by this factor over the first one will not come back.
 DIVERGED = 20.0
 Progress = Callable[[float, "Reading"], None]
+
+
+class DivergedError(UserError):
+    """The loss has grown beyond bounds."""
 
 
 @dataclass(frozen=True)
@@ -50,7 +54,7 @@ class Reading:
 
 @dataclass
 class Tuning:
-    """What a fine-tuning did. ``tokens`` counts those that were learnt from, ``read`` those of validation."""
+    """What a fine-tuning did. ``tokens`` counts those that were learnt from."""
 
     readings: list[Reading] = field(default_factory=list)
     best: int = 0  # number of the reading whose weights were kept
@@ -80,8 +84,9 @@ def finetune(
     """Train ``network`` and the heads of the aims in place; they end as they were at the best reading.
 
     ``width`` is that of the hidden states. The parameters of an ``adapter``, which is attached to the network, learn in
-    the place of the network's. Each step takes an aim by its share of ``mixture``, by default of the training examples. An epoch is over when as many examples were seen as there are. Random choices follow from
-    ``seed``. Raises UserError where the loss grows beyond bounds.
+    the place of the network's. Each step takes an aim by its share of ``mixture``, by default of the training examples.
+    An epoch is over when as many examples were seen as there are. Random choices follow from
+    ``seed``. Raises DivergedError where the loss grows beyond bounds.
     """
     started = time.monotonic()
     module = module_of(network)
@@ -119,7 +124,7 @@ def finetune(
             result.steps, result.tokens = step + 1, result.tokens + sum(aim.lengths[n] for n in numbers)
             first = losses[0] if first is None else first
             if not math.isfinite(losses[-1]) or losses[-1] > DIVERGED * max(first, 1.0):
-                raise UserError(
+                raise DivergedError(
                     f"fine-tuning diverged: the loss is {losses[-1]:.3g} at step {step + 1}; lower the learning rate "
                     f"(it is {max(group['base'] for group in optimiser.param_groups):.2g} at most)"
                 )

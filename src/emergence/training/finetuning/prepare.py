@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -12,17 +11,19 @@ from emergence.core.finetune_settings import FinetuneSettings
 from emergence.core.seeds import stream
 from emergence.models.trunk import check_adaptable
 from emergence.tasks.answer_scores import answer_scores
+from emergence.tasks.augmented import augmented
 from emergence.tasks.labelled import LabelledTask
 from emergence.tasks.labelled_schema import Labelled, LabelledData
 from emergence.tasks.task import Example, GeneratedTask, Split
 from emergence.text import LanguageTokenizer
 from emergence.training.finetuning.aims import Aim, Classes, Values, class_weights
+from emergence.training.finetuning.choosing import choose
 from emergence.training.finetuning.heads import PooledHead, SpanHead
 from emergence.training.finetuning.rows import TextRows, encode_rows
 from emergence.training.finetuning.spans import Spans, encode_passages
 from emergence.training.finetuning.writing import Answers, encode_answers
 
-__all__ = ["Prepared", "choose", "prepare_aim", "text_rows"]
+__all__ = ["Prepared", "prepare_aim", "text_rows"]
 
 ENOUGH = 4096  # examples of a task that makes as many as are wanted
 LEAST_VALIDATION, MOST_VALIDATION = 16, 1000  # examples that a reading looks at
@@ -37,25 +38,6 @@ class Prepared:
     notes: tuple[str, ...] = ()
 
 
-def choose(examples: Sequence[Labelled], n: int | None, seed: int) -> list[Labelled]:
-    """Return ``n`` examples, all classes as equally as their numbers allow; more of them hold all of fewer.
-
-    Each class is shuffled by ``seed`` and they take turns, so that ten examples of two classes are five of each.
-    """
-    if n is None or n >= len(examples):
-        return list(examples)
-    by_label: dict[str, list[Labelled]] = defaultdict(list)
-    for number in stream(seed, "few examples").permutation(len(examples)).tolist():
-        by_label[examples[number].label].append(examples[number])
-    queues = [by_label[label] for label in sorted(by_label)]
-    found: list[Labelled] = []
-    for turn in range(max(map(len, queues))):
-        found += [queue[turn] for queue in queues if turn < len(queue)]
-        if len(found) >= n:
-            break
-    return found[:n]
-
-
 def prepare_aim(
     task: GeneratedTask,
     network: Any,
@@ -65,39 +47,40 @@ def prepare_aim(
     width: int,
     examples: int | None,
     seed: int,
-    train: Sequence[Labelled] | None = None,
 ) -> Prepared:
     """Return the aim of a task for a network whose hidden states have some ``width``.
 
     Of the training examples ``examples`` are taken (None: all there are; of a task that makes them, `ENOUGH`), and as
-    many validation examples at most, since who has few of one has few of the other. ``train`` takes the place of the
-    task's own training examples (augmented ones, say). Raises UserError for a network that cannot do the task.
+    many validation examples at most, since who has few of one has few of the other. Augmentation adds to those.
+    Raises UserError for a network that cannot do the task.
     """
     context = network.config.context
     if not isinstance(task, LabelledTask) or task.kind == "generation":
         return _writing(task, network, tokenizer, settings, examples, seed)
     check_adaptable(network, task.name)
     data = task.data()
-    chosen = choose(data.train if train is None else train, examples, seed)
-    held = choose(data.validation, min(MOST_VALIDATION, max(LEAST_VALIDATION, len(chosen))), seed)
+    chosen = choose(data.train, examples, seed)
+    number = len(chosen)
+    held = choose(data.validation, min(MOST_VALIDATION, max(LEAST_VALIDATION, number)), seed)
+    chosen = augmented(chosen, settings.augment, seed)
     if not held:
         raise UserError(f"task {task.name} has no validation examples to stop by; raise split.validation")
     if data.kind == "span":
-        return _spans(task, chosen, held, tokenizer, settings, width, context)
+        return _spans(task, chosen, number, held, tokenizer, settings, width, context)
     rows, held_rows = (text_rows(tokenizer, few, context) for few in (chosen, held))
     notes = _cut(task.name, rows)
     outputs = len(data.labels) if data.kind == "classification" else 1
     head = PooledHead(width, outputs, settings.pooling, settings.dropout)
     if data.kind == "regression":
         values, held_values = ([float(e.value or 0.0) for e in few] for few in (chosen, held))
-        return Prepared(Values(task.name, rows, values, held_rows, held_values, head), len(chosen), notes)
+        return Prepared(Values(task.name, rows, values, held_rows, held_values, head), number, notes)
     places = {label: place for place, label in enumerate(data.labels)}
     targets, held_targets = ([places[e.label] for e in few] for few in (chosen, held))
     weights = class_weights(targets, outputs) if settings.class_weights == "balanced" else None
     aim = Classes(
         task.name, rows, targets, held_rows, held_targets, head, weights=weights, smoothing=settings.label_smoothing
     )
-    return Prepared(aim, len(chosen), (*notes, *_missing(task.name, data, targets)))
+    return Prepared(aim, number, (*notes, *_missing(task.name, data, targets)))
 
 
 def text_rows(tokenizer: LanguageTokenizer, examples: Sequence[Labelled], context: int) -> TextRows:
@@ -121,6 +104,7 @@ def _missing(name: str, data: LabelledData, targets: Sequence[int]) -> tuple[str
 def _spans(
     task: LabelledTask,
     chosen: Sequence[Labelled],
+    number: int,
     held: Sequence[Labelled],
     tokenizer: LanguageTokenizer,
     settings: FinetuneSettings,
@@ -139,7 +123,7 @@ def _spans(
         SpanHead(width, settings.dropout),
         lambda answer, accepted: answer_scores(answer, accepted)["f1"],
     )
-    return Prepared(aim, len(chosen))
+    return Prepared(aim, number)
 
 
 def _writing(
@@ -151,6 +135,8 @@ def _writing(
     seed: int,
 ) -> Prepared:
     """Return the aim of writing a task's answers."""
+    if settings.augment:
+        raise UserError(f"the task {task.name} is answered by writing, which is not augmented; leave out augment")
     if network.reads not in ("causal", "pairs"):
         raise UserError(
             f"the task {task.name} is answered by writing, which masked and variational models are not fine-tuned for; "

@@ -70,6 +70,11 @@ class Answers:
         """Tokens of every training example."""
         return [len(example.prompt) + len(example.target) for example in self.train]
 
+    @property
+    def validation_tokens(self) -> int:
+        """Tokens of all validation examples."""
+        return sum(len(example.prompt) + len(example.target) for example in self.validation)
+
     def loss(self, network: Any, numbers: Sequence[int]) -> torch.Tensor:
         """Return the mean over examples of the mean cross-entropy of their answer's tokens, in nats."""
         logits_MV, targets_M, weights_M = self._read(network, [self.train[n] for n in numbers])
