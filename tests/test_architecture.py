@@ -15,7 +15,7 @@ FLOORS = [
     {"text", "analysis"},
     {"tasks", "models"},
     {"training", "generation"},
-    {"evaluation"},
+    {"evaluation", "compression"},
     {"study"},
     {"report"},
     {"api"},

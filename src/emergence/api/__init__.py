@@ -150,6 +150,7 @@ def analyze(
             calibration=found.assessment.calibration,
             collapses=found.assessment.collapses,
             carry_overs=found.assessment.carry_overs,
+            onset_shifts=found.assessment.onset_shifts,
             forecasts=found.forecasts,
             notes=[*map(str, reading.problems), *reading.notes, *found.notes],
         )

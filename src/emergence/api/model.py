@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import copy
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from emergence.core.errors import UserError
 from emergence.core.published import split_revision
@@ -15,6 +17,8 @@ if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
 
+    from emergence.compression.compressing import Compressed
+    from emergence.compression.kernels import Kernels
     from emergence.evaluation.requests import Likelihood
     from emergence.text import LanguageTokenizer
 
@@ -192,19 +196,55 @@ class Model:
             raise UserError(f"the model's tokenizer does not know {', '.join(map(repr, strange[:5]))}")
         return [self.tokenizer.begin_id, *ids]
 
-    def export(self, folder: str | Path) -> Path:
+    def compress(
+        self, folder: str | Path, method: str, *, calibration: Sequence[str] = (), seed: int = 0, **how: Any
+    ) -> Compressed:
+        """Prune or quantise the model, write it to ``folder``, from which `load` reads it, and return what was done:
+        ``.bits`` are those stored for a weight of its matrices, ``.all_bits`` for any. The model itself stays.
+
+        ``method`` and ``how`` (``sparsity``, ``bits``, ``group``, ``zero_point``, ``embeddings``) are those of
+        `core.compression_settings.Compression`; ``calibration`` holds the texts that ``wanda`` reads. Raises UserError
+        for what cannot be, for a model without matrices, and for a folder that holds something already.
+        """
+        from emergence.compression.calibration import text_rows
+        from emergence.compression.compressing import compress_network
+        from emergence.compression.kernels import uses_int8
+        from emergence.compression.stored import write_compressed
+        from emergence.core.compression_settings import compression
+        from emergence.models.exported import check_new
+
+        settings = compression(method=method, **how)
+        check_new(Path(folder))
+        if uses_int8(self.network):
+            raise UserError("load the model with kernels='float' to compress it")
+        network = copy.deepcopy(self.network)
+        rows = text_rows(calibration, self.tokenizer, network.config.context) if settings.calibrated else []
+        done = compress_network(network, settings, rows, seed=seed)
+        target, where = Path(folder), self.name
+        write_compressed(network, done, self.tokenizer, target, family=self.family, step=self.step, source=where)
+        return done
+
+    def export(self, folder: str | Path, format: Literal["huggingface", "onnx"] = "huggingface") -> Path:
         """Write the model with its tokenizer and a model card to ``folder`` and return that.
 
         It is in Hugging Face's layout, so that `transformers` loads it; a family that `transformers` does not have is
-        in this project's, so that `load` does. Raises UserError for a model that came in Hugging Face's layout, and
-        for a folder that holds something already.
+        in this project's, so that `load` does. As ``onnx`` it is what onnxruntime runs, with the same logits. Raises
+        UserError for a model that is in that layout already or cannot be written in it, and for a folder that holds
+        something.
         """
+        from emergence.compression.kernels import uses_int8
         from emergence.models.exported import write_exported
         from emergence.models.huggingface import export_network
         from emergence.models.huggingface_layouts import LAYOUTS
         from emergence.report.model_card import CardFacts, model_card
         from emergence.text import Tokenizer
 
+        if uses_int8(self.network):
+            raise UserError("load the model with kernels='float' to export it")
+        if format == "onnx":
+            from emergence.compression.onnx import export_onnx
+
+            return export_onnx(self.network, self.tokenizer, Path(folder), family=self.family)
         if not isinstance(self.tokenizer, Tokenizer):
             raise UserError(f"{self.name} is in Hugging Face's layout already: {self.path}")
         target, layout = Path(folder), LAYOUTS.get(self.family)
@@ -220,16 +260,23 @@ class Model:
 
 
 def load(
-    path: str | Path, step: int | None = None, *, revision: str | None = None, allow_pickle: bool = False
+    path: str | Path,
+    step: int | None = None,
+    *,
+    revision: str | None = None,
+    allow_pickle: bool = False,
+    kernels: Kernels = "float",
 ) -> Model:
     """Return the model of a run's folder (``runs/NAME/models/R05-s0``), at its last checkpoint or at ``step``; or a
     causal, masked or encoder-decoder model in Hugging Face's layout, a folder or a name on the hub, there at
     ``revision`` (or ``name@revision``).
 
     Of Hugging Face's layouts only safetensors are read, unless ``allow_pickle`` lets tensors be read from pickle files
-    too, and no code that comes with a model is run. Raises UserError when there is no model, or no sound checkpoint of
-    that step.
+    too, and no code that comes with a model is run. Of a model that was quantised to 8 bits, ``kernels`` may be
+    ``int8`` (products in whole numbers, inputs rounded as they come) or ``auto`` (those that are faster so). Raises
+    UserError when there is no model, or no sound checkpoint of that step.
     """
+    from emergence.compression.stored import is_compressed
     from emergence.models.exported import is_exported
     from emergence.models.huggingface_load import hub_name, is_huggingface
 
@@ -239,6 +286,12 @@ def load(
             raise UserError(f"{path}@{named} names another revision than {revision}; give one of them")
         revision = revision or named
     folder = Path(path)
+    if is_compressed(folder):
+        if step is not None or revision is not None:
+            raise UserError(f"{folder} holds one compressed model; leave out step and revision")
+        return _load_compressed(folder, kernels)
+    if kernels == "int8":
+        raise UserError(f"{path} is not compressed; kernels: int8 are for models of `emergence compress --bits 8`")
     if (folder / "source.json").exists():
         if revision is not None:
             raise UserError(f"{folder} is the folder of a run; choose a checkpoint with step, not with revision")
@@ -287,6 +340,15 @@ def _load_exported(folder: Path, step: int | None) -> Model:
         raise UserError(f"{folder} holds step {reached} alone, not {step}; take that from the folder of the run")
     tokenizer = Tokenizer.load(folder / "tokenizer.json")
     return Model(network, tokenizer, folder, reached, folder.resolve().name, family, replica=0)
+
+
+def _load_compressed(folder: Path, kernels: Kernels) -> Model:
+    from emergence.compression.kernels import use_kernels
+    from emergence.compression.stored import load_compressed
+
+    network, tokenizer, family, step, codes = load_compressed(folder)
+    use_kernels(network, codes, kernels)
+    return Model(network, tokenizer, folder, step, folder.resolve().name, family, replica=0)
 
 
 def _load_source(folder: Path, step: int | None, *, allow_pickle: bool) -> Model:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from emergence.cli.compressing import compress
 from emergence.cli.console import make_console
 from emergence.cli.evaluating import evaluate_options
 from emergence.cli.models import add_model_commands, print_json, with_json
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 __all__ = ["main"]
 
+LISTED = ["tasks", "families", "studies", "metrics", "augmenters", "perturbations"]
 AXIS_NAMES = ("params", "tokens", "flops", "loss", "examples", "bits", "training_tasks")
 
 
@@ -212,10 +214,10 @@ def report(folder: Path, out: Path | None) -> None:
 
 
 @cli.command("list")
-@click.argument("what", type=click.Choice(["tasks", "families", "studies", "metrics"]))
+@click.argument("what", type=click.Choice(LISTED))
 @with_json
 def list_(what: str, as_json: bool) -> None:
-    """List what there is: tasks, families, studies or metrics.
+    """List what there is: tasks, families, studies, metrics, ways of augmentation, or perturbations.
 
     \b
     Example:  emergence list tasks
@@ -255,6 +257,7 @@ def evaluate(model: str, out: Path | None, as_json: bool, **asked: Any) -> None:
 
 
 add_model_commands(cli)
+cli.add_command(compress)
 add_tuning_commands(cli)
 add_synthesis_commands(cli)
 
@@ -305,7 +308,7 @@ def _what_remains() -> str:
     command = next((word for word in sys.argv[1:] if not word.startswith("-")), "")
     if command == "run":
         return "everything finished so far is kept, and the same command goes on from there"
-    if command in ("analyze", "report", "export"):
+    if command in ("analyze", "report", "export", "compress"):
         return "files that were written are whole; the same command begins again"
     return "nothing was written; the same command begins again"
 

@@ -16,7 +16,7 @@ import click
 if TYPE_CHECKING:
     from emergence.api import Model
 
-__all__ = ["MODEL_OPTIONS", "add_model_commands", "print_json", "with_json"]
+__all__ = ["MODEL_OPTIONS", "add_model_commands", "print_json", "with_json", "with_model_options"]
 
 Options = tuple[tuple[tuple[str, ...], dict[str, Any]], ...]
 
@@ -64,6 +64,11 @@ def add_model_commands(program: click.Group) -> None:
     """Add the commands to the program, in the order a newcomer meets them."""
     for command in (generate, sample, interpolate, loglikelihood, export):
         program.add_command(command)
+
+
+def with_model_options(command: Any) -> Any:
+    """Add the options that say which version of a model is meant."""
+    return _with(MODEL_OPTIONS)(command)
 
 
 def _load(model: str, step: int | None, revision: str | None, allow_pickle: bool) -> Model:
@@ -160,17 +165,27 @@ def loglikelihood(
 @click.argument("model")
 @click.argument("folder", type=click.Path(path_type=Path))
 @click.option("--step", type=int, help="Checkpoint to use [default: the last].")
-def export(model: str, folder: Path, step: int | None) -> None:
+@click.option(
+    "--format",
+    "layout",
+    type=click.Choice(["huggingface", "onnx"]),
+    default="huggingface",
+    show_default=True,
+    help="What reads it: transformers, or onnxruntime.",
+)
+def export(model: str, folder: Path, step: int | None, layout: Any) -> None:
     """Write MODEL to FOLDER with its tokenizer and a model card, as transformers loads it.
 
-    A family that transformers does not have, such as lstm, is written as `emergence` loads it.
+    A family that transformers does not have, such as lstm, is written as `emergence` loads it. With --format onnx,
+    token ids go in and logits come out, at any batch and length.
 
     \b
     Example:  emergence export runs/quickstart/models/R07-s0 my-llama
+              emergence export my-llama my-onnx --format onnx
     """
     import emergence as em
 
-    click.echo(f"Exported to {em.load(model, step).export(folder)}")
+    click.echo(f"Exported to {em.load(model, step).export(folder, layout)}")
 
 
 def _show_texts(texts: list[str], as_json: bool) -> None:

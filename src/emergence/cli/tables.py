@@ -20,7 +20,7 @@ __all__ = ["listing", "plan_document", "plan_table"]
 
 
 def listing(what: str) -> dict[str, str]:
-    """Return name -> one-line summary of every task, family, study or metric."""
+    """Return name -> one-line summary of every task, family, study, metric, augmenter or perturbation."""
     if what == "tasks":
         from emergence.tasks.catalogue import TASKS
 
@@ -33,6 +33,14 @@ def listing(what: str) -> dict[str, str]:
         from emergence.analysis.metrics import known_metrics
 
         return {metric.name: metric.summary for metric in known_metrics()}
+    if what == "augmenters":
+        from emergence.text.augmentation import AUGMENTERS
+
+        return {name: AUGMENTERS.summary(name) for name in AUGMENTERS}
+    if what == "perturbations":
+        from emergence.text.perturbation import PERTURBATIONS
+
+        return {name: PERTURBATIONS.summary(name) for name in PERTURBATIONS}
     from emergence.core.yaml import parse_yaml
     from emergence.study.load import built_in_studies
 
@@ -202,8 +210,8 @@ def plan_table(plan: Plan | PublishedPlan) -> list[RenderableType]:
         table,
         f"{len(plan.jobs)} runs of {plan.tokens:,} tokens ({plan.steps:,} steps; {sources}), {plan.flops:.3g} FLOPs, "
         f"{plan.workers} side by side: about {_duration(layout.seconds)}{budgets}",
-        *_teacher_lines(plan),
         *([] if plan.search is None else search_lines(plan.search, plan.flops)),
+        *_teacher_lines(plan),
         *([] if (summary := plan.texts.summary()) is None else _corpus_lines(summary, plan)),
     ]
 

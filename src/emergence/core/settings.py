@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
+from emergence.core.compression_settings import CompressionSettings
 from emergence.core.errors import UserError, nearest
 from emergence.core.forecasts import FORECAST_AXES
 from emergence.core.model_settings import LadderSettings, ModelSettings
@@ -226,6 +227,7 @@ class StudySettings(Settings):
     analysis: AnalysisSettings = AnalysisSettings()
     finetune: TuningSettings | None = None
     execution: ExecutionSettings = ExecutionSettings()
+    compress: CompressionSettings | None = None
     search: SearchSettings | None = None
 
     @model_validator(mode="before")

@@ -45,6 +45,8 @@ class Attends(Protocol):
 class Matrix(nn.Module):
     """The weights [rows, columns] of a product without a bias, to be drawn by the network."""
 
+    folds = True  # whether a scale of the inputs may go into the weights
+
     def __init__(self, rows: int, columns: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(rows, columns))
@@ -78,7 +80,7 @@ class Normed(nn.Module):
         """Return ``norm(x) W^T`` for every W of ``products``; the scale goes to whichever is smaller, x or W."""
         normed = rms_normalise(x, self.epsilon)
         scale = self.weight.unsqueeze(-2)
-        if x.numel() < products[0].weight.numel():
+        if x.numel() < products[0].weight.numel() or not all(product.folds for product in products):
             normed = normed * scale.view(*self.weight.shape[:-1], *[1] * (x.dim() - self.weight.dim()), -1)
             return tuple(product(normed) for product in products)
         return tuple(linear(normed, product.weight * scale) for product in products)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,12 +12,14 @@ from typing import TYPE_CHECKING, Any
 from emergence.core.errors import UserError
 
 if TYPE_CHECKING:
+    import torch
+
     from emergence.models.huggingface_masked import HuggingFaceMasked
     from emergence.models.huggingface_network import HuggingFaceNetwork
     from emergence.models.huggingface_pairs import HuggingFacePairs
     from emergence.models.huggingface_tokenizer import HuggingFaceTokenizer
 
-__all__ = ["fetch", "hub_name", "is_huggingface", "load_huggingface", "pickled"]
+__all__ = ["fetch", "hub_name", "is_huggingface", "load_huggingface", "pickled", "with_weights"]
 
 UNBOUNDED = 2048  # tokens at once where a network knows no bound, as a recurrent one
 
@@ -56,13 +58,18 @@ def pickled(folder: Path) -> bool:
 
 
 def load_huggingface(
-    name: str, revision: str | None = None, *, allow_pickle: bool = False
+    name: str,
+    revision: str | None = None,
+    *,
+    allow_pickle: bool = False,
+    weights: Mapping[str, torch.Tensor] | None = None,
 ) -> tuple[HuggingFaceNetwork | HuggingFaceMasked | HuggingFacePairs, HuggingFaceTokenizer, Path]:
     """Return network, tokenizer and folder of the model in the folder ``name``, or of that name on the hub.
 
     Weights are read in float32 from safetensors; with ``allow_pickle`` also from pickle files, of which tensors alone
-    are unpickled. No code that comes with a model is run. Raises UserError where transformers is missing, nothing is
-    found, or it is no causal, masked or encoder-decoder model with such weights.
+    are unpickled. No code that comes with a model is run. ``weights`` by name take the place of those in the files.
+    Raises UserError where transformers is missing, nothing is found, or it is no causal, masked or encoder-decoder
+    model with such weights.
     """
     try:
         from transformers import (
@@ -83,6 +90,7 @@ def load_huggingface(
     from emergence.models.huggingface_pairs import HuggingFacePairs
     from emergence.models.huggingface_tokenizer import HuggingFaceTokenizer
 
+    kind: Any
     if pickled(Path(name)) and not allow_pickle:
         raise UserError(
             f"{name} holds its weights as pickle files alone, which can run code when they are read; convert them to "
@@ -95,14 +103,18 @@ def load_huggingface(
             config = AutoConfig.from_pretrained(name, **options)
             masked, pairs = _is_masked(config), bool(config.is_encoder_decoder)
             kind = AutoModelForSeq2SeqLM if pairs else AutoModelForMaskedLM if masked else AutoModelForCausalLM
-            network = kind.from_pretrained(
-                name,
-                config=config,
-                use_safetensors=None if allow_pickle else True,
-                weights_only=True,
-                dtype=precision,
-                **options,
-            )
+            if weights is not None:
+                with torch.random.fork_rng():  # which draws weights first
+                    network = with_weights(kind.from_config(config, dtype=precision), weights)
+            else:
+                network = kind.from_pretrained(
+                    name,
+                    config=config,
+                    use_safetensors=None if allow_pickle else True,
+                    weights_only=True,
+                    dtype=precision,
+                    **options,
+                )
             network.train(False)
             tokenizer = AutoTokenizer.from_pretrained(name, **options)
             folder = Path(name) if Path(name).is_dir() else _downloaded(name, revision)
@@ -120,6 +132,18 @@ def load_huggingface(
             raise
         except Exception as error:  # what transformers raises depends on what a file holds
             raise UserError(_complaint(name, revision, error)) from error
+
+
+def with_weights(network: Any, weights: Mapping[str, torch.Tensor]) -> Any:
+    """Return the network with these weights; raise UserError where they are not all of its own. Tied ones are there
+    once."""
+    missing, unexpected = network.load_state_dict(weights, strict=False)
+    state = network.state_dict()
+    given = {state[name].data_ptr() for name in weights if name in state}
+    missing = [name for name in missing if state[name].data_ptr() not in given]
+    if missing or unexpected:
+        raise UserError(f"the weights are not those of its config.json: {', '.join([*missing, *unexpected][:3])}")
+    return network
 
 
 def _is_masked(config: Any) -> bool:

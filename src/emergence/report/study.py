@@ -54,6 +54,7 @@ def read_study(path: Path) -> ReportData:
         calibration=found.calibration,
         collapses=found.collapses,
         carry_overs=found.carry_overs,
+        onset_shifts=found.onset_shifts,
         forecasts=forecast,
         scores=scores,
         ladder=_ladder(path, study) if history is not None else _published_ladder(path),
@@ -162,7 +163,8 @@ def _samples(path: Path, scores: pl.DataFrame) -> pl.DataFrame:
 def _scaling(history: pl.DataFrame, scores: pl.DataFrame) -> Sequence[ScalingFit]:
     """Fit power laws to the validation loss of each family: of the finished rungs by parameters and FLOPs, of the
     largest by tokens."""
-    places = scores.select("model", "params", "family").unique()
+    # Adapted models share the names of the rungs that they were made of, and have no tokens of their own.
+    places = scores.filter(pl.col("tokens").is_not_null()).select("model", "params", "family").unique()
     checked = history.filter(pl.col("validation_loss").is_not_null()).join(places, on="model")
     families = places["family"].unique(maintain_order=True).sort().to_list()
     fits = []

@@ -54,19 +54,23 @@ class Examiner:
         """Ask everything and write the records, unless they are there already."""
         if not self.lacks(step):
             return
+        records = self.answers(network, step)
+        with writing(self._path(step)) as temporary:
+            records.write_parquet(temporary)
+
+    def answers(self, network: Network, step: int) -> pl.DataFrame:
+        """Ask everything and return the records."""
         asked = [(task, questions) for task, _, questions in self._questions]
         answered = evaluate(network, self._tokenizer, asked, seed=self._job["study_seed"])
         frames = [
             frame.with_columns(pl.lit(shots, dtype=pl.Int64).alias("shots"))
             for frame, (_, shots, _) in zip(answered, self._questions, strict=True)
         ]
-        records = pl.concat(frames, how="diagonal").with_columns(
+        return pl.concat(frames, how="diagonal").with_columns(
             pl.lit(self._job["rung"]).alias("model"),
             pl.lit(self._job["replica"], dtype=pl.Int64).alias("seed"),
             pl.lit(step, dtype=pl.Int64).alias("step"),
         )
-        with writing(self._path(step)) as temporary:
-            records.write_parquet(temporary)
 
     def forget_unreachable(self, run: Path, steps: tuple[int, ...]) -> None:
         """Delete a checkpoint that is damaged while its records are missing, and what was trained from there, so that

@@ -10,6 +10,7 @@ import contextlib
 import json
 import os
 import selectors
+import time
 from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Any, Self
@@ -20,6 +21,8 @@ from emergence.study.machine import MEMORY_SHARE, machine_bytes
 
 __all__ = ["WorkerError", "Workers"]
 
+OVER = ("done", "failed", "stopped")  # what a worker reports last of a job
+SECONDS_TO_STOP = 5.0
 ATTEMPTS = 3  # of one job, before a worker that keeps dying ends the study
 
 
@@ -40,10 +43,14 @@ class _Worker:
 
     def give(self, job: dict[str, Any]) -> None:
         """Send the next job."""
-        assert self.process.stdin is not None
         self.job = job
+        self.send(job)
+
+    def send(self, message: dict[str, Any]) -> None:
+        """Write a line to its input."""
+        assert self.process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # a dead worker is noticed where its output ends
-            self.process.stdin.write(json.dumps(job).encode() + b"\n")
+            self.process.stdin.write(json.dumps(message).encode() + b"\n")
             self.process.stdin.flush()
 
     def events(self) -> list[dict[str, Any]] | None:
@@ -107,15 +114,28 @@ class Workers:
         """
         try:
             self._execute(jobs, on_event)
-        except BaseException:
+        except Exception:
             self._abandon()
             raise
 
     def _abandon(self) -> None:
-        """End the processes that are at work, and start others where they are kept: those import beside the caller."""
+        """Let the processes stop what they are at; one that does not, in `SECONDS_TO_STOP`, is replaced."""
         self._waiting = []
-        for worker in [worker for worker in self._active if worker.job is not None]:
-            self._end(worker)
+        busy = [worker for worker in self._active if worker.job is not None] if self._kept else []
+        for worker in busy:
+            worker.send({"stop": True})
+        deadline = time.monotonic() + SECONDS_TO_STOP
+        while any(worker.job is not None for worker in busy) and (left := deadline - time.monotonic()) > 0:
+            for worker in [key.data for key, _ in self._selector.select(left)]:
+                events = worker.events()
+                if events is None:
+                    self._end(worker)
+                    worker.job = None
+                elif any(event["event"] in OVER for event in events):
+                    worker.job = None
+        for worker in busy:
+            if worker.job is not None:
+                self._end(worker)
         while self._kept and len(self._active) < self._count:
             self._start()
 
@@ -151,7 +171,7 @@ class Workers:
                             f"{name}: its worker died {ATTEMPTS} times (exit status {code}); is the memory enough?"
                         )
                     self._end(worker)
-                elif any(event["event"] in ("done", "failed") for event in events):
+                elif any(event["event"] in OVER for event in events):
                     worker.job = None
             self._fill()
         if faults:

@@ -33,6 +33,7 @@ __all__ = [
     "FREE",
     "GROWING",
     "SOURCE",
+    "STAGE_SETTINGS",
     "StudyFolder",
     "claim",
     "differences",

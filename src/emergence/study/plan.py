@@ -12,6 +12,7 @@ from emergence.core.seeds import derive_seed
 from emergence.core.settings import StudySettings, TrainingSettings
 from emergence.core.teacher_settings import TeacherSettings
 from emergence.models.family import FAMILIES
+from emergence.study.compressible import check_compression
 from emergence.study.machine import machine_bytes, worker_count
 from emergence.study.published import PublishedPlan, plan_published
 from emergence.study.rungs import Rung, check_embeddings, check_families, ladder_of
@@ -179,6 +180,7 @@ def _plan_training(
         for rung in ladder_of(study, training, family, tasks, texts.tokenizer, tokens, batch_rows * context, beside)
     ]
     check_embeddings(study, texts, rungs, folder)
+    check_compression(study.compress, rungs)
     sources = _sources(study, tasks)
     return Plan(
         study=study,

@@ -10,7 +10,7 @@ there already is not done again.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -70,9 +70,10 @@ def run_study(study: StudySettings, path: Path, progress: Progress = lambda even
         earlier = read_forecasts(path / "forecasts.json")
         jobs, afterwards = _unfinished(plan, folder), stage_jobs(plan)
         lessons = lessons_to_write(plan, folder) if isinstance(plan, Plan) else []
-        questions = _questions(plan, folder)
-        with Workers(min(plan.workers, max(len(jobs) + len(questions), len(lessons), len(afterwards)))) as workers:
-            _do(plan, folder, jobs, workers, progress)
+        questions = questions_to_teacher(plan, folder) if isinstance(plan, Plan) else []
+        most = max(len(jobs) + len(questions), len(lessons), len(afterwards))
+        with Workers(min(plan.workers, most)) as workers:
+            _do(plan, folder, jobs, workers, progress, questions=questions)
             run_stages(plan, folder, workers, progress, afterwards)
         progress({"event": "judging", "doing": "gathering the scores"})
         gathered = gather(plan, folder, afterwards)
@@ -125,6 +126,7 @@ def _do(
     workers: Workers,
     progress: Progress,
     *,
+    questions: Sequence[dict[str, Any]] = (),
     watched: bool = False,
 ) -> None:
     """Train and ask. ``progress`` is told of every checkpoint that is on the disk with its answers where the runs are
@@ -132,7 +134,7 @@ def _do(
     if isinstance(plan, Plan):
         _let_write(lessons_to_write(plan, folder), workers, progress)
         prepare(plan, folder)
-    _run_jobs(plan, folder, jobs, workers, progress, watched)
+    _run_jobs(plan, folder, jobs, list(questions), workers, progress, watched)
 
 
 def _unfinished(plan: AnyPlan, folder: StudyFolder) -> list[AnyJob]:
@@ -145,9 +147,15 @@ def _unfinished(plan: AnyPlan, folder: StudyFolder) -> list[AnyJob]:
 
 
 def _run_jobs(
-    plan: AnyPlan, folder: StudyFolder, jobs: list[AnyJob], workers: Workers, progress: Progress, watched: bool
+    plan: AnyPlan,
+    folder: StudyFolder,
+    jobs: list[AnyJob],
+    questions: list[dict[str, Any]],
+    workers: Workers,
+    progress: Progress,
+    watched: bool,
 ) -> None:
-    """Train and evaluate what is not finished yet, replicas of small rungs together."""
+    """Train and evaluate what is not finished yet, replicas of small rungs together; put ``questions`` to a teacher."""
     started = time.monotonic()
 
     def on_event(event: dict[str, Any]) -> None:
@@ -163,16 +171,10 @@ def _run_jobs(
     try:
         described = _described(plan, folder, jobs, workers, watched) if jobs else []
         progress({"event": "groups", "names": [job["name"] for job in described]})
-        questions = [] if watched else _questions(plan, folder)
         workers.execute([*described, *questions], on_event)
     finally:
         folder.manifest["seconds"] = folder.manifest.get("seconds", 0.0) + time.monotonic() - started
         folder.save()
-
-
-def _questions(plan: AnyPlan, folder: StudyFolder) -> list[dict[str, Any]]:
-    """Return what a teacher is still to be asked."""
-    return questions_to_teacher(plan, folder) if isinstance(plan, Plan) else []
 
 
 def _described(

@@ -29,8 +29,8 @@ def found_before(study: StudySettings, path: Path | None) -> SearchRecord | None
     folder = path / "search"
     with contextlib.suppress(DamagedFileError):
         before = read_sealed(folder / "search.json")
-        changed = next(differences(before["study"], comparable(study)), None)
-        if changed is not None:
+        if changes := list(differences(before["study"], comparable(study))):
+            changed = min(changes, key=lambda name: not name.startswith("search."))  # what the others follow from
             raise UserError(
                 f"{folder} holds a search with other settings: '{changed}' differs; choose another folder with --out, "
                 f"or delete {folder}"

@@ -14,6 +14,7 @@ from emergence.core.search_settings import VALIDATION_LOSS, SearchGoal, SearchSe
 from emergence.core.settings import StudySettings, validate_study
 from emergence.core.yaml import override
 from emergence.models.family import FAMILIES
+from emergence.study.folder import STAGE_SETTINGS
 from emergence.tasks.task import Pooled, Task
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ _FIXED = {
     "model.ladder": "the ladder is what the study asks about; search.rungs says what a trial trains",
     "tasks": "trials that are asked different questions cannot be compared",
     "evaluation": "trials that are asked different questions cannot be compared",
+    **dict.fromkeys(STAGE_SETTINGS, "a trial ends with pre-training, before anything is done with its models"),
 }
 #: Settings that change what the validation loss is a loss of.
 _OTHER_LOSS = ("mixture", "corpus")
@@ -76,7 +78,8 @@ def trial_study(study: StudySettings, values: Mapping[str, Any]) -> StudySetting
     if search.rungs != "all":
         size = ladder.sizes()[0 if search.rungs == "smallest" else -1]
         tried["model"]["ladder"] = {"counts": [size], "vary": ladder.vary}
-    return validate_study({**tried, "search": None, "replicas": search.replicas}, source="a trial of the search")
+    own = {"search": None, "replicas": search.replicas} | {key: None for key in STAGE_SETTINGS if key in tried}
+    return validate_study({**tried, **own}, source="a trial of the search")
 
 
 def plan_search(plan: Plan, make_plan: Callable[[StudySettings], Plan]) -> SearchPlan:

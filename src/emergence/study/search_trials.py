@@ -84,7 +84,8 @@ class _Attempt:
         progress: Callable[[dict[str, Any]], None],
     ) -> None:
         self._plan, self._folder, self._goal, self._watch, self._progress = plan, folder, goal, watch, progress
-        asked = [job for job in plan.jobs if goal.task is None or can_do(FAMILIES.load(job.rung.family), goal.task)]
+        kind = next((task.kind for task in plan.study.tasks if task.name == goal.task), None)
+        asked = [job for job in plan.jobs if kind is None or can_do(FAMILIES.load(job.rung.family), kind)]
         self._asked = asked
         self._reached = 0  # checkpoints
         self._value: float | None = None
@@ -104,23 +105,33 @@ class _Attempt:
             self.look()
 
     def look(self) -> None:
-        """Report every checkpoint that is there and was not reported yet."""
-        for job in self._plan.jobs:
-            with contextlib.suppress(DamagedFileError):
-                outcome = read_sealed(self._folder.run(job.name) / "outcome.json")
-                if outcome["status"] == "diverged":
-                    self._end("diverged", "; ".join(outcome["notes"]))
+        """Report every checkpoint that is there and was not reported yet.
+
+        A trial with a run that diverged ends at the last checkpoint that all of its runs pass, whichever is seen first:
+        what the sampler learns must not depend on which process was faster.
+        """
         steps = self._plan.checkpoint_steps
-        while self._reached < len(steps):
-            found = self._goal_at(steps[self._reached])
-            if found is None:
-                return
+        diverged = self._diverged()
+        while self._reached < len(steps) and (found := self._goal_at(steps[self._reached])) is not None:
             self._reached, self._value = self._reached + 1, found
             if not math.isfinite(found):
                 if self._reached == len(steps):
                     self._end("invalid", f"{self._goal.words} is no number at the end")
             elif not self._watch.goes_on(self._reached, found):
                 self._end("pruned", None)
+        for job, notes in diverged.items():
+            if self._reached >= sum(self._folder.records(job, step).exists() for step in steps):
+                self._end("diverged", "; ".join(notes))
+
+    def _diverged(self) -> dict[str, list[str]]:
+        """Return the runs that are known to have diverged, with what is known of it."""
+        found = {}
+        for job in self._plan.jobs:
+            with contextlib.suppress(DamagedFileError):
+                outcome = read_sealed(self._folder.run(job.name) / "outcome.json")
+                if outcome["status"] == "diverged":
+                    found[job.name] = outcome["notes"]
+        return found
 
     def outcome(self) -> Outcome:
         """Return how it ended."""
@@ -162,7 +173,7 @@ class _Attempt:
         return pl.read_parquet(io.BytesIO(content)).to_dicts()
 
     def _flops(self) -> float:
-        """Return the training FLOPs of all runs, as far as they went: up to the checkpoint where the trial ended."""
+        """Return the training FLOPs of all runs; of a trial that was pruned, up to the checkpoint where that was."""
         last = self._plan.checkpoint_steps[self._reached - 1] if self._status == "pruned" else math.inf
         total = 0.0
         for job in self._plan.jobs:

@@ -82,6 +82,7 @@ class Stage(Protocol):
 
 STAGES: Catalogue[Stage] = Catalogue("stage")
 STAGES.add("finetune", "emergence.study.tuning:TUNING", "fine-tune trained models on labelled examples")
+STAGES.add("compress", "emergence.study.compressing:COMPRESSING", "prune and quantise trained models")
 
 
 def stage_jobs(plan: AnyPlan) -> list[StageJob]:
@@ -146,7 +147,7 @@ def finish_job(job: dict[str, Any], report: Report, outcome: dict[str, Any], rec
             pl.lit(job["model"]).alias("model"),
             pl.lit(job["seed"], dtype=pl.Int64).alias("seed"),
             pl.lit(0, dtype=pl.Int64).alias("step"),
-            pl.lit(0, dtype=pl.Int64).alias("shots"),
+            (pl.col("shots") if "shots" in records.columns else pl.lit(0, dtype=pl.Int64)).alias("shots"),
         )
         with writing(home / RECORDS) as temporary:
             named.write_parquet(temporary)

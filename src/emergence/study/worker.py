@@ -26,6 +26,10 @@ __all__ = ["run_group"]
 Report = Callable[[dict[str, Any]], None]
 
 
+class _StoppedError(Exception):
+    """The parent wants no more of this job."""
+
+
 def run_group(job: dict[str, Any], report: Report) -> None:
     """Train the replicas of a group, evaluate every checkpoint, and leave an ``outcome.json`` for each.
 
@@ -89,10 +93,16 @@ def main() -> None:
     events = os.fdopen(os.dup(1), "w", buffering=1)
     os.dup2(2, 1)  # whatever a library prints must not be taken for an event
     jobs: queue.Queue[dict[str, Any]] = queue.Queue()
+    stop = threading.Event()  # the job that goes on
 
     def listen() -> None:
         for line in sys.stdin:
-            jobs.put(json.loads(line))
+            message = json.loads(line)
+            if "stop" in message:
+                stop.set()
+            else:  # the one before is over
+                stop.clear()
+                jobs.put(message)
         os._exit(1)
 
     threading.Thread(target=listen, daemon=True).start()
@@ -109,6 +119,8 @@ def main() -> None:
             continue
 
         def report(event: dict[str, Any], name: str = job["name"]) -> None:
+            if stop.is_set():
+                raise _StoppedError
             events.write(json.dumps({"job": name, **event}) + "\n")
 
         try:
@@ -131,6 +143,8 @@ def main() -> None:
             else:
                 run_group(job, report)
             report({"event": "done"})
+        except _StoppedError:
+            events.write(json.dumps({"job": job["name"], "event": "stopped"}) + "\n")
         except BaseException as fault:
             homes = [Path(job["folder"]) / "models" / name for name in job["runs"]] or [Path(job["home"])]
             for home in homes:

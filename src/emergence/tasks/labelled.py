@@ -108,14 +108,16 @@ class LabelledTask(GeneratedTask):
     def questions(self, context: TaskContext, n: int, shots: int) -> list[Question]:
         """Return up to ``n`` questions of the test set, with all accepted answers.
 
+        Texts are as long as they are: what does not fit into the context loses the start of its prompt, and its record
+        says so, in a study that trains its models too.
         An answer may be as long as the longest of the task, as far as the context reaches: how long its own is must not
         be given away.
         """
-        asked = super().questions(context, n, shots)
+        asked = super().questions(replace(context, truncates=True), n, shots)
         numbers = self.latents(stream(context.seed, "test", self.name), n, "test", distinct=True)[:, 0].tolist()
         targets = context.tokenizer.encode_batch([example.target for example in self._written])
         longest = max(map(len, targets)) + 1
-        room = (context.context - len(question.prompt_ids) for question in asked)
+        room = (max(0, context.context - len(question.prompt_ids)) for question in asked)
         return [
             replace(
                 question, accepted=self._accepted[i], answer_length=max(question.answer_length, min(longest, space))
