@@ -12,7 +12,7 @@ import numpy as np
 from emergence.core.errors import UserError
 from emergence.core.settings import TEXT_TASKS, StudySettings, TokenizerSettings
 from emergence.tasks.held_out import no_document_fits, whole_documents
-from emergence.tasks.task import GeneratedTask, Task, TaskContext
+from emergence.tasks.task import GeneratedTask, Split, Task, TaskContext
 from emergence.text import (
     Corpus,
     Summary,
@@ -90,7 +90,7 @@ def read_texts(study: StudySettings, tasks: dict[str, Task], given: Tokenizer | 
     return Texts(tokenizer, tuple(training), tuple(validation), corpus, files)
 
 
-def study_context(data: Path, tokenizer: Tokenizer, context: int, seed: int) -> TaskContext:
+def study_context(data: Path, tokenizer: Tokenizer, context: int, seed: int, split: Split = "test") -> TaskContext:
     """Return what tasks form their questions with, for models that a study trained on what is in its folder
     ``data``."""
     held_out = data / "corpus-validation.bin"
@@ -100,6 +100,7 @@ def study_context(data: Path, tokenizer: Tokenizer, context: int, seed: int) -> 
         seed=seed,
         validation_tokens=open_packed(held_out).tokens if held_out.exists() else None,
         whole_documents=held_out.with_name("corpus-validation-rows.bin").exists(),
+        split=split,
     )
 
 

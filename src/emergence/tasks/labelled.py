@@ -104,13 +104,14 @@ class LabelledTask(GeneratedTask):
         return rng.choice(members, size=(n, 1))
 
     def questions(self, context: TaskContext, n: int, shots: int) -> list[Question]:
-        """Return up to ``n`` questions of the test set, with all accepted answers.
+        """Return up to ``n`` questions of the context's split, with all accepted answers.
 
         An answer may be as long as the longest of the task, as far as the context reaches: how long its own is must not
         be given away.
         """
         asked = super().questions(context, n, shots)
-        numbers = self.latents(stream(context.seed, "test", self.name), n, "test", distinct=True)[:, 0].tolist()
+        rng = stream(context.seed, context.split, self.name)
+        numbers = self.latents(rng, n, context.split, distinct=True)[:, 0].tolist()
         targets = context.tokenizer.encode_batch([example.target for example in self._written])
         longest = max(map(len, targets)) + 1
         room = (context.context - len(question.prompt_ids) for question in asked)
