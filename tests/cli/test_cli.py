@@ -24,7 +24,7 @@ def test_every_command_has_help_with_an_example(command: str, tmp_path: Path) ->
     assert f"Example:  emergence {command}" in done.stdout
 
 
-@pytest.mark.parametrize("what", ["tasks", "families", "studies", "metrics"])
+@pytest.mark.parametrize("what", ["tasks", "families", "studies", "metrics", "augmenters", "perturbations"])
 def test_lists_say_the_same_to_people_and_machines(what: str, tmp_path: Path) -> None:
     for_people = emergence("list", what, cwd=tmp_path).stdout
     for_machines = json.loads(emergence("list", what, "--json", cwd=tmp_path).stdout)

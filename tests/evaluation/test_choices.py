@@ -53,3 +53,25 @@ def test_the_answer_is_the_most_probable_class(tmp_path: Path) -> None:
     assert set(scores) == {"accuracy", "target_logprob", "target_prob", "macro_f1"}
     assert scores["accuracy"]["floor"] == task.floor
     assert scores["macro_f1"]["score"] == pytest.approx(float(macro_f1(confusion_matrix(target, best, 3))))
+
+
+def test_a_tokenizer_may_keep_the_space_before_a_word_to_itself(tmp_path: Path) -> None:
+    """As those of sentencepiece do: they write " yes" and read "yes"."""
+    tokenizers = pytest.importorskip("tokenizers")
+    transformers = pytest.importorskip("transformers", reason="transformers is not installed")
+    from emergence.models.huggingface_tokenizer import HuggingFaceTokenizer
+
+    path = tmp_path / "texts.tsv"
+    path.write_text("text\tlabel\n" + "".join(f"t {i}\t{LABELS[i % 3]}\n" for i in range(99)), encoding="utf-8")
+    task = make_task("classification", {"files": str(path)})
+    pieces = [("<unk>", 0.0), ("</s>", 0.0), *((letter, -3.0) for letter in sorted({*task.alphabet, "▁", "a", "4"}))]
+    inner = tokenizers.Tokenizer(tokenizers.models.Unigram(pieces, unk_id=0))
+    inner.pre_tokenizer = tokenizers.pre_tokenizers.Metaspace()
+    inner.decoder = tokenizers.decoders.Metaspace()
+    fast = transformers.PreTrainedTokenizerFast(tokenizer_object=inner, unk_token="<unk>", eos_token="</s>")
+    tokenizer = HuggingFaceTokenizer(fast)
+    questions = writable_questions(task, TaskContext(tokenizer, 64, seed=0), 12, 0)
+    assert tokenizer.decode(questions[0].target_ids).strip("\n") == questions[0].target.strip()
+    for question in questions:
+        answers = [tokenizer.decode(choice[:-1]) for choice in question.choices]
+        assert sum(task.score(question, answer, [-1.0], [True])["accuracy"] for answer in answers) == 1.0

@@ -23,7 +23,7 @@ from tests.adapted import (
 from emergence.core.adapter_settings import LoRASettings, PrefixSettings
 from emergence.core.errors import UserError
 from emergence.models.adapters import attach
-from emergence.models.trunk import module_of
+from emergence.models.trunk import hidden_states, module_of
 
 NETWORKS = (*OWN, "hf-llama", "hf-gpt2", "hf-bert", "hf-t5", "hf-mistral_sliding")
 WITHOUT_PREFIX = ("lstm", "mamba", "hf-mamba", "hf-bloom")
@@ -227,3 +227,23 @@ def test_bottlenecks_compute_their_formula() -> None:
         inner = 0.5 * inner * (1 + torch.erf(inner / 2**0.5))
         expected = plain + inner @ state["up"].T + state["up_bias"]
         torch.testing.assert_close(network.blocks[0].down(h), expected)
+
+
+@pytest.mark.parametrize(("name", "method"), PAIRS)
+def test_hidden_states_are_those_of_the_adapted_network(name: str, method: str) -> None:
+    network, ids = network_of(name), ids_of()
+    lengths = torch.tensor([12, 7, 4])
+    before = hidden_states(network, ids, lengths).detach()
+    adapter = attach(network, SETTINGS[method], seeded(5))
+    train(network, adapter, steps=3)
+    states = hidden_states(network, ids, lengths)
+    assert not torch.allclose(states, before, atol=1e-4)
+    for row, length in enumerate(lengths.tolist()):  # padding is not seen, by a prefix neither
+        alone = hidden_states(network, ids[row : row + 1, :length], lengths[row : row + 1])
+        torch.testing.assert_close(states[row, :length], alone[0], rtol=1e-4, atol=1e-4)
+    states.square().sum().backward()
+    assert any(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in adapter.trainable)
+    if name in ("gpt", "hf-llama"):
+        head = module_of(network).get_parameter("head.weight" if name == "gpt" else "lm_head.weight")
+        expected = network(ids)[0]
+        torch.testing.assert_close(states[0] @ head.T, expected, rtol=1e-4, atol=1e-4)

@@ -188,8 +188,10 @@ def test_ranks_of_their_own_and_scales_by_the_root_of_the_rank(tmp_path: Path) -
     assert_equal(said(network), said(reference))
     wrapped = ours("llama")
     peft.get_peft_model(theirs("llama"), config).save_pretrained(str(tmp_path / "more"))
-    read_peft(wrapped, tmp_path / "more")
+    found = read_peft(wrapped, tmp_path / "more")
     assert_equal(said(wrapped), said(peft_of(theirs("llama"), tmp_path / "more")))
+    write_peft(tmp_path / "back", found)
+    assert_equal(said(wrapped), said(peft_of(theirs("llama"), tmp_path / "back")))
 
 
 @pytest.mark.filterwarnings("ignore:Adapter 'default'")  # peft on saving matrices that lost all their rank
@@ -303,6 +305,12 @@ def test_what_cannot_be_read_or_written_is_named(tmp_path: Path) -> None:
     peft.get_peft_model(theirs("llama"), plain).save_pretrained(str(tmp_path / "plain"))
     with pytest.raises(UserError, match="made for another model"):
         read_peft(ours("gpt2"), tmp_path / "plain")
+    described = json.loads((tmp_path / "plain" / "adapter_config.json").read_text())
+    for damage in ({"r": None}, {"peft_type": "PREFIX_TUNING"}):
+        (tmp_path / "plain" / "adapter_config.json").write_text(json.dumps(described | damage))
+        with pytest.raises(UserError, match="save it in peft again"):
+            read_peft(ours("llama"), tmp_path / "plain")
+    (tmp_path / "plain" / "adapter_config.json").write_text(json.dumps(described))
     with pytest.raises(UserError, match="differ in their width"):
         read_peft(own_network("gpt"), tmp_path / "plain")
     with pytest.raises(UserError, match="no model of this family"):

@@ -50,7 +50,7 @@ def test_copies_keep_labels_and_balance(table: Path) -> None:
     for i, copy in enumerate(result[len(train) :]):
         original = train[i % len(train)]
         assert replace(copy, text=original.text) == original
-        assert ("not" in copy.text.split()) == ("not" in original.text.split())
+        assert ("not" in copy.text) == ("not" in original.text)
     copies = result[len(train) : 3 * len(train)]
     assert sum(copy.text != train[i % len(train)].text for i, copy in enumerate(copies)) == len(copies)
     assert any(copies[i].text != copies[i + len(train)].text for i in range(len(train)))

@@ -41,7 +41,7 @@ def changed(name: str, text: str, seed: int = 0, share: float = 0.3, **more: str
 
 def negations(text: str) -> list[str]:
     """The words that turn others, in order, found without the code under test."""
-    found: list[str] = re.findall(r"\bnot\b|\bnever\b|\bhardly\b|isn't|不|没有", text.lower())
+    found: list[str] = re.findall(r"\bnot\b|\bnever\b|\bhardly\b|isn't|并不|不|没有", text.lower())
     return found
 
 
@@ -113,6 +113,11 @@ def test_share_is_that_of_the_words() -> None:
     kept = [len(changed("deletion", text, seed, 0.2).split()) for seed in range(200)]
     assert abs(np.mean(kept) - 80) < 4 * np.sqrt(100 * 0.2 * 0.8 / 200)
     assert changed("deletion", "good film", share=1.0) in ("good", "film")
+
+
+def test_a_gap_closes() -> None:
+    seen = {changed("deletion", "It was made in Oslo, and good.", seed, 0.4) for seed in range(60)}
+    assert not [text for text in seen if "  " in text or " ," in text or " ." in text or text != text.strip()]
 
 
 def test_capitals_and_articles_follow() -> None:

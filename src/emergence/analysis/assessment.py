@@ -11,9 +11,11 @@ import polars as pl
 from emergence.analysis.calibration import calibrate
 from emergence.analysis.carry_over import carry_over
 from emergence.analysis.collapse import loss_collapse
+from emergence.analysis.onset_shift import onset_shift, tuned_rows
 from emergence.analysis.verdict import find_axis_cases, judge_cases
 from emergence.core.carry_over import CarryOver
 from emergence.core.collapse import Collapse
+from emergence.core.onset_shift import OnsetShift
 from emergence.core.schema import AXES, SCHEMA_VERSION, Axis, Calibration, Verdict
 
 __all__ = ["Assessment", "assess", "judge_axes"]
@@ -27,6 +29,7 @@ class Assessment:
     calibration: tuple[Calibration, ...] = ()
     collapses: tuple[Collapse, ...] = ()
     carry_overs: tuple[CarryOver, ...] = ()
+    onset_shifts: tuple[OnsetShift, ...] = ()
 
     def to_json(self) -> dict[str, Any]:
         """Return what stands in ``verdicts.json``."""
@@ -37,6 +40,7 @@ class Assessment:
                 ("calibration", self.calibration),
                 ("collapses", self.collapses),
                 ("carry_overs", self.carry_overs),
+                ("onset_shifts", self.onset_shifts),
             )
         }
 
@@ -48,10 +52,12 @@ class Assessment:
             tuple(Calibration.model_validate(item) for item in document.get("calibration", ())),
             tuple(Collapse.model_validate(item) for item in document.get("collapses", ())),
             tuple(CarryOver.model_validate(item) for item in document.get("carry_overs", ())),
+            tuple(OnsetShift.model_validate(item) for item in document.get("onset_shifts", ())),
         )
 
 
-NOTHING = Assessment((), (), (), ())
+NOTHING = Assessment(())
+SHIFT_RESAMPLES = 400
 
 
 def judge_axes(
@@ -73,7 +79,7 @@ def judge_axes(
         verdicts += judge_cases(cases, resamples, seed)
         progress(f"calibrating on simulated ladders along {axis}")
         calibration += calibrate(cases, axis, seed)
-    return Assessment(tuple(verdicts), tuple(calibration), (), ())
+    return Assessment(tuple(verdicts), tuple(calibration))
 
 
 def assess(
@@ -103,6 +109,8 @@ def assess(
     collapses = loss_collapse(scores, resamples=resamples, seed=seed) if loss else []
     across = [axis for axis in axes if axis != "tokens"]  # of every checkpointed model it would take too long
     carried = carry_over(scores, between="family", axes=across, resamples=resamples, seed=seed)
+    tuned = tuned_rows(scores) if "params" in axes else scores.clear()
+    shifts = onset_shift(tuned, resamples=min(resamples, SHIFT_RESAMPLES), seed=seed) if tuned.height else []
     others = judged()
     place = {axis: index for index, axis in enumerate(axes)}
     return Assessment(
@@ -110,4 +118,5 @@ def assess(
         tuple(sorted((*own.calibration, *others.calibration), key=lambda rate: place[rate.axis])),
         tuple(collapses),
         tuple(carried),
+        tuple(shifts),
     )

@@ -12,6 +12,7 @@ from emergence.api.model import Model, load
 from emergence.api.planning import power
 from emergence.api.results import Result, Verdicts
 from emergence.api.synthesising import back_translate, show_changes, synthesise
+from emergence.api.tuning import Prediction, TunedModel, finetune, load_tuned
 from emergence.core.errors import UserError, unknown_name
 from emergence.core.schema import Axis, Verdict
 from emergence.core.settings import StudySettings as Study
@@ -25,15 +26,19 @@ if TYPE_CHECKING:
 __all__ = [
     "Evaluation",
     "Model",
+    "Prediction",
     "Result",
     "Study",
+    "TunedModel",
     "UserError",
     "Verdict",
     "Verdicts",
     "analyze",
     "back_translate",
     "evaluate",
+    "finetune",
     "load",
+    "load_tuned",
     "open_study",
     "plan",
     "power",
@@ -145,6 +150,7 @@ def analyze(
             calibration=found.assessment.calibration,
             collapses=found.assessment.collapses,
             carry_overs=found.assessment.carry_overs,
+            onset_shifts=found.assessment.onset_shifts,
             forecasts=found.forecasts,
             notes=[*map(str, reading.problems), *reading.notes, *found.notes],
         )

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from emergence.core.carry_over import CarryOver
     from emergence.core.collapse import Collapse
     from emergence.core.forecasts import ForecastFile
+    from emergence.core.onset_shift import OnsetShift
     from emergence.report import Figure, ReportData
 
 __all__ = ["Result", "Verdicts", "earlier_forecasts"]
@@ -112,6 +113,11 @@ class Result:
         return tuple(self.data.carry_overs)
 
     @property
+    def onset_shifts(self) -> tuple[OnsetShift, ...]:
+        """How fine-tuning moves onsets to smaller models, and where that forecasts them without it."""
+        return tuple(self.data.onset_shifts)
+
+    @property
     def forecasts(self) -> ForecastFile | None:
         """How the forecasters did on held-out rungs, and what they say of the next; None where there are none."""
         return self.data.forecasts
@@ -151,7 +157,7 @@ class Result:
     def _assessment(self) -> Assessment:
         from emergence.analysis import Assessment
 
-        return Assessment(tuple(self.verdicts), self.calibration, self.collapses, self.carry_overs)
+        return Assessment(tuple(self.verdicts), self.calibration, self.collapses, self.carry_overs, self.onset_shifts)
 
     def with_earlier(self, folder: str | Path) -> Result:
         """Return this result with the forecasts of an earlier report in ``folder``, compared with these scores.

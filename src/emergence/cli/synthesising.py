@@ -44,9 +44,9 @@ def add_synthesis_commands(program: click.Group) -> None:
 @click.option("--number", "-n", required=True, type=int, help="Texts of each class.")
 @click.option(
     "--template",
-    default="{label}: {text}\\n",
+    default="{label}: {text}",
     show_default=True,
-    help="An example; what stands before {text} is the prompt, what stands behind it ends an answer.",
+    help="One example; what stands before {text} is the prompt.",
 )
 @click.option("--shots", default=0, show_default=True, help="Training texts of the class in the prompt.")
 @click.option("--shortest", type=int, help="Fewest characters of a text [default: as in training].")
@@ -55,7 +55,7 @@ def add_synthesis_commands(program: click.Group) -> None:
 @click.option("--max-tokens", default=64, show_default=True)
 @_with(_TOP_K, _TOP_P, _SEED, _OUT)
 @with_json
-def synthesise(model: str, task: str | None, template: str, out: Path, as_json: bool, **asked: Any) -> None:
+def synthesise(model: str, task: str | None, out: Path, as_json: bool, **asked: Any) -> None:
     """Let MODEL, a causal one, write labelled texts, class by class.
 
     Texts that are empty, too short or long, there twice, or in the task's sets are thrown away and counted. The task
@@ -70,8 +70,7 @@ def synthesise(model: str, task: str | None, template: str, out: Path, as_json: 
     from emergence.cli.progress import Words
 
     with Words(_stderr()) as words:
-        template = template.replace("\\n", "\n").replace("\\t", "\t")
-        written = em.synthesise(model, out, task=_parsed(task), template=template, progress=words, **asked)
+        written = em.synthesise(model, out, task=_parsed(task), progress=words, **asked)
     _show(written, as_json)
 
 

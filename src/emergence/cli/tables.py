@@ -20,7 +20,7 @@ __all__ = ["listing", "plan_document", "plan_table"]
 
 
 def listing(what: str) -> dict[str, str]:
-    """Return name -> one-line summary of every task, family, study or metric."""
+    """Return name -> one-line summary of every task, family, study, metric, augmenter or perturbation."""
     if what == "tasks":
         from emergence.tasks.catalogue import TASKS
 
@@ -33,6 +33,14 @@ def listing(what: str) -> dict[str, str]:
         from emergence.analysis.metrics import known_metrics
 
         return {metric.name: metric.summary for metric in known_metrics()}
+    if what == "augmenters":
+        from emergence.text.augmentation import AUGMENTERS
+
+        return {name: AUGMENTERS.summary(name) for name in AUGMENTERS}
+    if what == "perturbations":
+        from emergence.text.perturbation import PERTURBATIONS
+
+        return {name: PERTURBATIONS.summary(name) for name in PERTURBATIONS}
     from emergence.core.yaml import parse_yaml
     from emergence.study.load import built_in_studies
 
@@ -58,6 +66,7 @@ def plan_document(plan: Plan | PublishedPlan) -> dict[str, Any]:
         "checkpoints": list(plan.checkpoint_steps),
         "sources": plan.sources,
         "flops": plan.flops,
+        "teacher": _teacher_document(plan),
         "seconds": layout.seconds,
         "steps_computed": plan.schedule.computed_steps,
         **({"search": search_document(plan.search)} if plan.search is not None else {}),
@@ -75,6 +84,40 @@ def plan_document(plan: Plan | PublishedPlan) -> dict[str, Any]:
             for rung in plan.rungs
         ],
     }
+
+
+def _teacher_document(plan: Plan) -> dict[str, Any] | None:
+    """Return the teacher as plain values; None where there is none."""
+    if plan.teacher is None or plan.teacher_settings is None:
+        return None
+    asked = plan.teacher_settings
+    return {
+        "model": plan.teacher.shown,
+        "family": plan.teacher.family,
+        "parameters": plan.teacher.parameters,
+        "kind": asked.kind,
+        "flops": plan.teaching_flops,
+    }
+
+
+def _teacher_lines(plan: Plan) -> list[RenderableType]:
+    """Return a sentence on the teacher; none where there is none."""
+    from rich.text import Text
+
+    found = _teacher_document(plan)
+    if found is None or plan.teacher_settings is None:
+        return []
+    asked = plan.teacher_settings
+    does = f"reads every token beside them (weight {asked.share:g}, temperature {asked.softness:g})"
+    if asked.kind == "sequence":
+        does = f"writes {asked.number:,} texts for each of {', '.join(plan.sources)} first, at most"
+    share = found["flops"] / plan.flops
+    return [
+        Text(
+            f"Teacher: {found['model']} ({found['family']}, {found['parameters']:,.0f} parameters) {does}: "
+            f"{found['flops']:.3g} of the FLOPs ({share:.0%})"
+        )
+    ]
 
 
 def _published_document(plan: PublishedPlan) -> dict[str, Any]:
@@ -168,6 +211,7 @@ def plan_table(plan: Plan | PublishedPlan) -> list[RenderableType]:
         f"{len(plan.jobs)} runs of {plan.tokens:,} tokens ({plan.steps:,} steps; {sources}), {plan.flops:.3g} FLOPs, "
         f"{plan.workers} side by side: about {_duration(layout.seconds)}{budgets}",
         *([] if plan.search is None else search_lines(plan.search, plan.flops)),
+        *_teacher_lines(plan),
         *([] if (summary := plan.texts.summary()) is None else _corpus_lines(summary, plan)),
     ]
 

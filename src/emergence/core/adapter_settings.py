@@ -21,7 +21,7 @@ class _WeightSettings(Frozen):
     tables and output head.
     """
 
-    alpha: Annotated[float, Field(gt=0)] = 16.0
+    alpha: Annotated[float, Field(gt=0)]
     targets: tuple[str, ...] | Literal["auto"] = "auto"
 
     @field_validator("targets")
@@ -38,6 +38,7 @@ class LoRASettings(_WeightSettings):
 
     method: Literal["lora"] = "lora"
     rank: Rank = 8
+    alpha: Annotated[float, Field(gt=0)] = 8.0  # twice that makes small encoders diverge at the rate of adapters
 
 
 class AdaLoRASettings(_WeightSettings):
@@ -51,6 +52,7 @@ class AdaLoRASettings(_WeightSettings):
 
     method: Literal["adalora"] = "adalora"
     rank: Rank = 12
+    alpha: Annotated[float, Field(gt=0)] = 16.0
     target_rank: Rank = 8
     warmup: Share = 0.1
     final: Share = 0.3

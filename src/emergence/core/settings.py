@@ -54,13 +54,15 @@ class TokenizerSettings(Settings):
 
 
 class CorpusSettings(Settings):
-    """Text files (globs allowed), the tokenizer trained on them, and the script that Chinese is folded into first.
+    """Text files (globs allowed) and the training texts of labelled ``tasks``, without their labels; the tokenizer
+    trained on them, and the script that Chinese is folded into first.
 
     A training row is a window of the text wherever it begins, or (``rows``) one whole document or line: what a model of
     sentences learns. Longer ones are cut into several rows.
     """
 
     files: tuple[str, ...] = ()
+    tasks: tuple[str, ...] = ()
     fold: Fold | None = None
     rows: Literal["windows", "documents", "lines"] = "windows"
     tokenizer: TokenizerSettings = TokenizerSettings()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, final
 
 from emergence.core.errors import UserError
@@ -91,6 +92,10 @@ class HuggingFaceTokenizer:
     def utf8_bytes(self, ids: Iterable[int]) -> int:
         """Return how many bytes of text the ids stand for; half a character at an end counts as U+FFFD."""
         return len(self.decode(ids).encode())
+
+    def save(self, folder: Path) -> None:
+        """Write the tokenizer to a folder in Hugging Face's layout."""
+        self._inner.save_pretrained(folder)
 
     def around(self) -> tuple[list[int], list[int]]:
         """Return the special tokens that stand before and behind a whole text."""

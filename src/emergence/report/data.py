@@ -12,6 +12,7 @@ import polars as pl
 from emergence.core.carry_over import CarryOver
 from emergence.core.collapse import Collapse
 from emergence.core.forecasts import ForecastFile
+from emergence.core.onset_shift import OnsetShift
 from emergence.core.schema import PER_MODEL, SCORE_COLUMNS, Axis, Calibration, Verdict, VerdictName
 from emergence.core.search import SearchRecord
 
@@ -66,6 +67,7 @@ class ReportData:
     calibration: Sequence[Calibration] = ()
     collapses: Sequence[Collapse] = ()
     carry_overs: Sequence[CarryOver] = ()
+    onset_shifts: Sequence[OnsetShift] = ()
     forecasts: ForecastFile | None = None
     search: SearchRecord | None = None
     facts: Mapping[str, str] = field(default_factory=dict)

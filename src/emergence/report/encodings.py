@@ -132,7 +132,7 @@ def tip(field: str, title: str) -> Spec:
     """Return one line of a tooltip."""
     if field in ("params", "tokens", "flops", "examples", "at"):
         return {"field": field, "type": "quantitative", "title": title, "format": ".3s"}
-    if field in ("model", "seed", "family", "method", "curve"):
+    if field in ("model", "seed", "family", "method", "curve", "amount"):
         return {"field": field, "type": "nominal", "title": title}
     return {"field": field, "type": "quantitative", "title": title, "format": ".4~g"}
 

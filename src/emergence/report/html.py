@@ -16,6 +16,7 @@ from emergence.report.families import family_charts
 from emergence.report.forecasts import forecast_tables, held_out_line
 from emergence.report.gallery import Chart, Gallery
 from emergence.report.numbers import axis_value, decimal, duration, power, quantity
+from emergence.report.onset_shift_chart import onset_shift_charts
 from emergence.report.samples import sample_sets
 from emergence.report.search import search_charts, search_table, status_colours
 from emergence.report.texts import Texts
@@ -66,6 +67,7 @@ def render_html(data: ReportData, *, language: str = "en") -> str:
     scaling = [(fit, page.chart(chart)) for fit, chart in gallery.scaling()]
     held_out = forecast_charts(gallery, abilities)
     collapses = collapse_charts(gallery, abilities)
+    onsets = onset_shift_charts(gallery)
     families = [list(charts.values()) for charts in family_charts(gallery, abilities)]
     judged = [(ability.title, ability.primary) for ability in abilities if ability.primary is not None]
     document = {
@@ -104,6 +106,7 @@ def render_html(data: ReportData, *, language: str = "en") -> str:
             collapse_table=collapse_table(sorted_collapses(data, abilities), texts),
             collapse_legend=[(name, "", light, dark) for name, light, dark in collapse_colours(gallery)],
             carry=carry_table(data.carry_overs, texts),
+            onsets=[(shift, page.chart(chart)) for shift, chart in onsets],
             trust=find_trust(data, abilities, texts),
             search=search_table(data, texts),
             search_charts=[page.chart(chart) for chart in search_charts(gallery).values()],

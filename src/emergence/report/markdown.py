@@ -231,6 +231,11 @@ def _across(data: ReportData, abilities: Sequence[Ability], texts: Texts) -> lis
     if carry is not None:
         parts += [f"### {texts('carry.title')}", carry.count]
         parts += _first(carry.header, carry.decided, texts) if carry.decided else []
+    if data.onset_shifts:
+        told = "\n".join(
+            f"- {plain(f'{one.family} {one.task}'.strip())}: {plain(one.reason)}" for one in data.onset_shifts
+        )
+        parts += [f"### {texts('onsets.title')}", told]
     return [f"## {texts('across.title')}", *parts] if parts else []
 
 

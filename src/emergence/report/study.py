@@ -54,6 +54,7 @@ def read_study(path: Path) -> ReportData:
         calibration=found.calibration,
         collapses=found.collapses,
         carry_overs=found.carry_overs,
+        onset_shifts=found.onset_shifts,
         forecasts=forecast,
         scores=scores,
         ladder=_ladder(path, study) if history is not None else _published_ladder(path),

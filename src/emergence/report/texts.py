@@ -355,6 +355,13 @@ _ENGLISH: dict[str, str] = {
     "forecasts.inside.no": "outside",
     "forecasts.inside.open": "not measured yet",
     # families and sizes
+    "onsets.title": "How fine-tuning moves the onset",
+    "onsets.lead": "One line per number of fine-tuning examples. Triangles: onsets, with 90 % intervals. Hollow "
+    "diamond: the onset without fine-tuning that the tuned models forecast.",
+    "onsets.legend": "Fine-tuned on",
+    "onsets.without": "nothing",
+    "onsets.amount": "{n} examples",
+    "onsets.predicted": "Forecast onset",
     "across.title": "Across families and sizes",
     "families.title": "Families over one another",
     "families.lead": "Means over replicas with 90 % intervals, all families on one scale; along the tokens the largest "

@@ -4,7 +4,7 @@ as augmentation Xie et al. 2019, arXiv 1904.12848): other words for what they sa
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -115,7 +115,7 @@ def back_translate(
             "were trained on"
         )
     held_out = held_out_fingerprint(data.validation, next(iter(data.tests.values())))
-    about = {"settings": asdict(settings), "held_out": held_out, "asked": asked, "thrown": dict(sieve.thrown)}
+    about = {"held_out": held_out, "asked": asked, "thrown": dict(sieve.thrown), "between": between}
     return BackTranslated(tuple(kept), asked, dict(sieve.thrown), tuple(between), about)
 
 
@@ -131,9 +131,9 @@ def _through(
     asked = [
         (place, text)
         for place, text in enumerate(filled)
-        if text is not None and not writer.unknown(text) and writer.fits(text, sampling.max_tokens)
+        if text is not None and not writer.unknown(text) and writer.fits([text], sampling.max_tokens)
     ]
-    answers = writer.write([text for _, text in asked], sampling, generator) if asked else []
+    answers = writer.write([[text] for _, text in asked], sampling, generator) if asked else []
     result: list[str | None] = [None] * len(texts)
     for (place, _), answer in zip(asked, answers, strict=True):
         line, ending, _ = answer.text.strip().partition("\n")

@@ -14,6 +14,7 @@ from emergence.core.store import DamagedFileError, read_sealed, sha256
 from emergence.evaluation.scores import score_records, truncation_notes
 from emergence.models.checkpoint import find_checkpoints
 from emergence.models.family import FAMILIES
+from emergence.study.asking_teacher import teacher_notes, teacher_scores
 from emergence.study.folder import SOURCE, StudyFolder
 from emergence.study.plan import Job, Plan
 from emergence.study.published import PublishedPlan, PublishedRun
@@ -62,8 +63,12 @@ def gather(plan: Plan | PublishedPlan, folder: StudyFolder, afterwards: Sequence
         notes += [note for _, outcome, _ in finished for note in outcome["notes"]]
         answered = [(job, outcome, records) for job, outcome, records in finished if records is not None]
         scores += STAGES.load(name).rows(plan, answered)
+    if isinstance(plan, Plan):
+        notes += teacher_notes(plan, folder)
     if not scores:
         raise UserError("every run diverged; lower training.learning_rate and choose another folder with --out")
+    if isinstance(plan, Plan) and (taught := teacher_scores(plan, folder)) is not None:
+        scores.append(taught)
     return Gathered(
         normalise(pl.concat(scores, how="diagonal")),
         tuple(dict.fromkeys(notes)),

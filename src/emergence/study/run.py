@@ -10,7 +10,7 @@ there already is not done again.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from pathlib import Path
@@ -23,6 +23,7 @@ from emergence.core.store import DamagedFileError, read_sealed
 from emergence.models.checkpoint import find_checkpoints, last_step
 from emergence.models.family import FAMILIES
 from emergence.study.asking_published import describe_asking, forget_changed
+from emergence.study.asking_teacher import questions_to_teacher
 from emergence.study.executor import WorkerError, Workers
 from emergence.study.findings import Findings, ask_forecasts, find, read_forecasts, with_earlier, write_findings
 from emergence.study.folder import SOURCE, StudyFolder, claim, open_folder
@@ -70,8 +71,10 @@ def run_study(study: StudySettings, path: Path, progress: Progress = lambda even
         earlier = read_forecasts(path / "forecasts.json")
         jobs, afterwards = _unfinished(plan, folder), stage_jobs(plan)
         lessons = lessons_to_write(plan, folder) if isinstance(plan, Plan) else []
-        with Workers(min(plan.workers, max(len(jobs), len(lessons), len(afterwards)))) as workers:
-            _do(plan, folder, jobs, workers, progress)
+        questions = questions_to_teacher(plan, folder) if isinstance(plan, Plan) else []
+        most = max(len(jobs) + len(questions), len(lessons), len(afterwards))
+        with Workers(min(plan.workers, most)) as workers:
+            _do(plan, folder, jobs, workers, progress, questions=questions)
             run_stages(plan, folder, workers, progress, afterwards)
         progress({"event": "judging", "doing": "gathering the scores"})
         gathered = gather(plan, folder, afterwards)
@@ -124,6 +127,7 @@ def _do(
     workers: Workers,
     progress: Progress,
     *,
+    questions: Sequence[dict[str, Any]] = (),
     watched: Split | None = None,
 ) -> None:
     """Train and ask. Where the runs are ``watched``, questions are of that split, and ``progress`` is told of every
@@ -131,7 +135,7 @@ def _do(
     if isinstance(plan, Plan):
         _let_write(lessons_to_write(plan, folder), workers, progress)
         prepare(plan, folder)
-    _run_jobs(plan, folder, jobs, workers, progress, watched)
+    _run_jobs(plan, folder, jobs, list(questions), workers, progress, watched)
 
 
 def _unfinished(plan: AnyPlan, folder: StudyFolder) -> list[AnyJob]:
@@ -144,14 +148,22 @@ def _unfinished(plan: AnyPlan, folder: StudyFolder) -> list[AnyJob]:
 
 
 def _run_jobs(
-    plan: AnyPlan, folder: StudyFolder, jobs: list[AnyJob], workers: Workers, progress: Progress, watched: Split | None
+    plan: AnyPlan,
+    folder: StudyFolder,
+    jobs: list[AnyJob],
+    questions: list[dict[str, Any]],
+    workers: Workers,
+    progress: Progress,
+    watched: Split | None,
 ) -> None:
-    """Train and evaluate what is not finished yet, replicas of small rungs together."""
+    """Train and evaluate what is not finished yet, replicas of small rungs together; put ``questions`` to a teacher."""
     started = time.monotonic()
 
     def on_event(event: dict[str, Any]) -> None:
         if event["event"] == "finished":
             _record(folder, event["run"])
+        if event["event"] == "answered":
+            folder.record_files(*(folder.path / name for name in event["files"]))
         if event["event"] == "killed":
             folder.note(f"the worker of {event['job']} died (exit status {event['code']}) and was replaced")
         progress(event)
@@ -160,7 +172,7 @@ def _run_jobs(
     try:
         described = _described(plan, folder, jobs, workers, watched) if jobs else []
         progress({"event": "groups", "names": [job["name"] for job in described]})
-        workers.execute(described, on_event)
+        workers.execute([*described, *questions], on_event)
     finally:
         folder.manifest["seconds"] = folder.manifest.get("seconds", 0.0) + time.monotonic() - started
         folder.save()

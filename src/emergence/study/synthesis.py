@@ -7,9 +7,10 @@ With ``shots`` the prompt shows training texts of the class first: in-context da
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 
 from emergence.core.errors import UserError
@@ -30,13 +31,13 @@ class SynthesisSettings:
     """``number`` texts of every class of ``labels`` (all of the data's, where () is given).
 
     ``template`` is one example with ``{label}`` and ``{text}`` in it; the prompt is ``shots`` of these, filled, and
-    the beginning of another, and what is behind ``{text}`` ends an answer. Texts have from ``shortest`` to ``longest``
-    characters; None takes the bounds of the class's training texts.
+    the beginning of another. An answer ends with the example, with the line, or where what stands behind ``{text}``
+    begins. Texts have from ``shortest`` to ``longest`` characters; None takes the bounds of the class's training texts.
     """
 
     number: int
     labels: tuple[str, ...] = ()
-    template: str = "{label}: {text}\n"
+    template: str = "{label}: {text}"
     shots: int = 0
     shortest: int | None = None
     longest: int | None = None
@@ -50,7 +51,7 @@ class SynthesisSettings:
         if self.number < 1:
             raise UserError(f"number is {self.number}; ask for one text of a class or more")
         if self.template.count("{text}") != 1:
-            raise UserError("the template has {text} once; write, for example, '{label}: {text}\\n'")
+            raise UserError("the template has {text} once; write, for example, '{label}: {text}'")
         if "{label}" not in self.template.partition("{text}")[0] and not self.shots:
             raise UserError(
                 "nothing tells the model the class: put {label} before {text} in the template, or give shots"
@@ -121,8 +122,7 @@ def synthesise(
             )
         kept += found
     held_out = held_out_fingerprint(data.validation, next(iter(data.tests.values()))) if data else None
-    about = {"settings": asdict(settings) | {"labels": list(labels)}, "held_out": held_out}
-    about |= {"written": written, "asked": asked, "thrown": thrown}
+    about = {"held_out": held_out, "written": written, "asked": asked, "thrown": thrown}
     return Synthesis(tuple(kept), written, asked, thrown, about)
 
 
@@ -166,8 +166,9 @@ def _write_class(
         batch = min(BATCH, settings.number - len(found) + 4, TRIES * settings.number - asked)
         asked += batch
         for answer in writer.write([prompts.draw(rng) for _ in range(batch)], sampling, generator):
-            text, ending, _ = answer.text.partition(end) if end else (answer.text, "", "")
-            if not ending and not answer.ended:
+            line, newline, _ = answer.text.lstrip().partition("\n")
+            text, ending, _ = line.partition(end) if end else (line, "", "")
+            if not (newline or ending or answer.ended):
                 unfinished += 1
                 continue
             example = Labelled(" ".join(text.split()), label=label)
@@ -184,23 +185,23 @@ class Prompts:
         self._writer, self._shown, self._settings = writer, shown, settings
         self._filled = settings.template.replace("{label}", label)
         self._beginning = self._filled.partition("{text}")[0].rstrip(" ")
-        strange = writer.unknown(self._filled.replace("{text}", ""))
+        strange = writer.unknown(self._filled.replace("{text}", "") if settings.shots else self._beginning)
         if strange:
             raise UserError(f"{writer.name} does not know {', '.join(map(repr, strange[:5]))} of the prompt; change it")
         if settings.shots and not shown:
             raise UserError(f"there is no training text of {label} that {writer.name} can read; leave out shots")
-        if not writer.fits(self._beginning, settings.max_tokens):
+        if not writer.fits([self._beginning], settings.max_tokens):
             raise UserError(
                 f"a prompt and {settings.max_tokens} tokens behind it do not fit into the context of {writer.name}; "
                 "give fewer max_tokens or a shorter template"
             )
 
-    def draw(self, rng: Any) -> str:
+    def draw(self, rng: np.random.Generator) -> list[str]:
         """Return a prompt; the texts shown in it are drawn anew, and the longest are left out where all do not fit."""
         n = min(self._settings.shots, len(self._shown))
         chosen = [self._shown[int(i)] for i in rng.permutation(len(self._shown))[:n]]
         while True:
-            prompt = "".join(self._filled.replace("{text}", text) for text in chosen) + self._beginning
+            prompt = [*(self._filled.replace("{text}", text) for text in chosen), self._beginning]
             if not chosen or self._writer.fits(prompt, self._settings.max_tokens):
                 return prompt
             chosen.remove(max(chosen, key=len))

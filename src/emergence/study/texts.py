@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from emergence.core.errors import UserError
-from emergence.core.settings import TEXT_TASKS, StudySettings, TokenizerSettings
+from emergence.core.settings import TEXT_TASKS, CorpusSettings, StudySettings, TokenizerSettings
 from emergence.tasks.held_out import no_document_fits, whole_documents
+from emergence.tasks.labelled import LabelledTask
 from emergence.tasks.task import GeneratedTask, Split, Task, TaskContext
 from emergence.text import (
     Corpus,
@@ -66,12 +67,8 @@ def read_texts(study: StudySettings, tasks: dict[str, Task], given: Tokenizer | 
     files = tuple(task.fingerprint for task in tasks.values() if isinstance(task, GeneratedTask) and task.fingerprint)
     if study.corpus is None:
         return Texts(given or build_tokenizer(TokenizerSettings(kind="char"), [], alphabet), files=files)
-    if not study.corpus.files:
-        raise UserError(
-            f"study {study.name} needs texts: add corpus.files, for example --set corpus.files=my-texts/*.txt"
-        )
     fold = study.corpus.fold
-    corpus = read_corpus(study.corpus.files, None)
+    corpus = _corpus(study, study.corpus, tasks)
     if study.corpus.rows == "lines":
         corpus = lines_of(corpus)
     if fold is not None:  # a poem in both scripts must not be learnt in one and held out in the other
@@ -88,6 +85,23 @@ def read_texts(study: StudySettings, tasks: dict[str, Task], given: Tokenizer | 
     if study.corpus.rows != "windows" and any(task in TEXT_TASKS for task in tasks):
         _check_whole(validation, tokenizer, study.model.context)
     return Texts(tokenizer, tuple(training), tuple(validation), corpus, files)
+
+
+def _corpus(study: StudySettings, settings: CorpusSettings, tasks: dict[str, Task]) -> Corpus:
+    """Return what is read from files and from the training sets of labelled tasks; never from their other sets."""
+    if not settings.files and not settings.tasks:
+        raise UserError(
+            f"study {study.name} needs texts: add corpus.files, for example --set corpus.files=my-texts/*.txt"
+        )
+    files = read_corpus(settings.files, None) if settings.files else Corpus((), ())
+    texts: list[str] = []
+    for name in settings.tasks:
+        task = tasks.get(name)
+        if not isinstance(task, LabelledTask):
+            able = ", ".join(own for own, other in tasks.items() if isinstance(other, LabelledTask)) or "none"
+            raise UserError(f"corpus.tasks names '{name}', which is no labelled task of this study (there is: {able})")
+        texts += [text for example in task.data().train for text in (example.text, example.second)]
+    return Corpus(tuple(dict.fromkeys([*files.documents, *(text for text in texts if text.strip())])), files.files)
 
 
 def study_context(data: Path, tokenizer: Tokenizer, context: int, seed: int, split: Split = "test") -> TaskContext:

@@ -132,6 +132,10 @@ def main() -> None:
                 from emergence.study.writing import write_lesson
 
                 write_lesson(job, report)
+            elif "asks" in job:
+                from emergence.study.asking_teacher import ask_teacher
+
+                ask_teacher(job, report)
             elif "checkpoints" in job:
                 from emergence.study.asking_published import ask_published
 

@@ -13,7 +13,10 @@ from emergence.evaluation.engine import READERS
 from emergence.generation import SamplingSettings
 from emergence.text import LanguageTokenizer
 
-__all__ = ["Writer", "Written"]
+__all__ = ["Prompt", "Writer", "Written"]
+
+#: The examples that are shown, one after another, and the beginning that is to be continued.
+Prompt = Sequence[str]
 
 
 @dataclass(frozen=True)
@@ -49,17 +52,25 @@ class Writer:
             return []
         return sorted({letter for letter in text if unknown in self.tokenizer.encode(letter)})
 
-    def fits(self, prompt: str, max_tokens: int) -> bool:
+    def fits(self, prompt: Prompt, max_tokens: int) -> bool:
         """Say whether the prompt, and beside it an answer of so many tokens, fit into the context."""
-        length = 1 + len(self.tokenizer.encode(prompt))
+        length = len(self._ids(prompt))
         return length + (max_tokens if self.network.reads == "causal" else 0) <= int(self.network.config.context)
 
+    def _ids(self, prompt: Prompt) -> list[int]:
+        """Return the tokens of a prompt, its parts with a separator between, as the examples of a task are asked."""
+        *shown, last = self.tokenizer.encode_batch(prompt)
+        ids = [self.tokenizer.begin_id]
+        for part in shown:
+            ids += [*part, self.tokenizer.separator_id]
+        return ids + last
+
     def write(
-        self, prompts: Sequence[str], settings: SamplingSettings, generator: torch.Generator | None
+        self, prompts: Sequence[Prompt], settings: SamplingSettings, generator: torch.Generator | None
     ) -> list[Written]:
         """Return what the model writes behind every prompt: the most probable, or drawn where there is a
         temperature."""
-        ids = [[self.tokenizer.begin_id, *self.tokenizer.encode(prompt)] for prompt in prompts]
+        ids = [self._ids(prompt) for prompt in prompts]
         reader, end = READERS[self.network.reads], self.tokenizer.separator_id
         if settings.temperature:
             assert reader.sample is not None

@@ -74,10 +74,10 @@ class Classification(LabelledTask):
 
     def pool(self, prompts: Sequence[str], targets: Sequence[str], outputs: Sequence[str | None]) -> dict[str, Pool]:
         """Return the macro-F1 of all answers together, with its jackknife standard error."""
-        labels = sorted({*targets, *(output or "" for output in outputs)})
-        places = {label: place for place, label in enumerate(labels)}
-        truth, answers = [places[t] for t in targets], [places[o or ""] for o in outputs]
-        confusion = confusion_matrix(truth, answers, len(labels))
+        words = [(target.strip(), (output or "").strip()) for target, output in zip(targets, outputs, strict=True)]
+        places = {label: place for place, label in enumerate(sorted({word for pair in words for word in pair}))}
+        truth, answers = ([places[pair[side]] for pair in words] for side in (0, 1))
+        confusion = confusion_matrix(truth, answers, len(places))
         cells = np.argwhere(confusion)
         counts = confusion[tuple(cells.T)]
         n = int(counts.sum())

@@ -8,6 +8,7 @@ written as prompts and answers, for a language model to be asked or trained on.
 from __future__ import annotations
 
 from abc import abstractmethod
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any, ClassVar
 
@@ -49,7 +50,8 @@ class LabelledTask(GeneratedTask):
 
     def _read(self, options: ReadingOptions, name: str) -> tuple[list[Labelled], list[str]]:
         """Return the examples of one set, and what is to be said of it."""
-        found = read_set(options, self.kind, self.name, self.options.group)
+        # Only the training files are split, so that others need no column for the group.
+        found = read_set(options, self.kind, self.name, self.options.group if name == "train" else None)
         said = found.sentence(name)
         return found.examples, [said] if said else []
 
@@ -106,21 +108,30 @@ class LabelledTask(GeneratedTask):
     def questions(self, context: TaskContext, n: int, shots: int) -> list[Question]:
         """Return up to ``n`` questions of the context's split, with all accepted answers.
 
+        Texts are as long as they are: what does not fit into the context loses the start of its prompt, and its record
+        says so, in a study that trains its models too.
         An answer may be as long as the longest of the task, as far as the context reaches: how long its own is must not
         be given away.
         """
-        asked = super().questions(context, n, shots)
+        asked = super().questions(replace(context, truncates=True), n, shots)
         rng = stream(context.seed, context.split, self.name)
         numbers = self.latents(rng, n, context.split, distinct=True)[:, 0].tolist()
         targets = context.tokenizer.encode_batch([example.target for example in self._written])
         longest = max(map(len, targets)) + 1
-        room = (context.context - len(question.prompt_ids) for question in asked)
+        room = (max(0, context.context - len(question.prompt_ids)) for question in asked)
         return [
             replace(
                 question, accepted=self._accepted[i], answer_length=max(question.answer_length, min(longest, space))
             )
             for question, i, space in zip(asked, numbers, room, strict=True)
         ]
+
+    def score(
+        self, question: Question, output: str | None, logprobs: Sequence[float], hits: Sequence[bool]
+    ) -> dict[str, float]:
+        """Exact match, whatever space is around an answer, and the target's probability per token and as a whole."""
+        scores = super().score(question, output, logprobs, hits)
+        return scores | {"exact_match": float(output is not None and output.strip() == question.target.strip())}
 
     def write(self, latents: Latents) -> list[Example]:
         """Return the written examples of these numbers."""

@@ -197,4 +197,6 @@ def _contradictions(train: Iterable[Labelled], notes: list[str]) -> None:
         found.setdefault(key_of(example), set()).add((example.label, example.value))
     several = sum(len(labels) > 1 for labels in found.values())
     if several:
-        notes.append(f"train: {several:,} texts stand there with different labels; no answer is right for all of them")
+        notes.append(
+            f"train: texts with several different labels there: {several:,}; for them no answer is always right"
+        )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -57,9 +57,9 @@ def named_files(files: Files) -> Iterator[tuple[str | None, Path]]:
 def read_set(options: ReadingOptions, kind: Kind, task: str, group: str | int | None = None) -> Found:
     """Return the examples of one set of files.
 
-    Runs of white space become one space. Rows without a text or without a label, and those whose label is of no class
-    or of several, are dropped and counted. Raises UserError for files and columns that are not there, and for a set in
-    which nothing is left.
+    Runs of white space become one space, except where text is to be written. Rows without a text or without a label,
+    and those whose label is of no class or of several, are dropped and counted. Raises UserError for files and columns
+    that are not there, and for a set in which nothing is left.
     """
     found = Found()
     names: list[str] = []
@@ -67,7 +67,7 @@ def read_set(options: ReadingOptions, kind: Kind, task: str, group: str | int | 
         names.append(str(path))
         if label is None:
             for cells in _rows(path, options, kind, task, group):
-                _take(found, cells, options)
+                _take(found, cells, options, _stripped if kind == "generation" else _text)
             continue
         if kind != "classification":
             raise UserError(f"task {task}: files by class are for classification; list the files")
@@ -80,15 +80,16 @@ def read_set(options: ReadingOptions, kind: Kind, task: str, group: str | int | 
     return found
 
 
-def _take(found: Found, cells: dict[str, Any], options: ReadingOptions) -> None:
-    """Add the example of one row, or count why there is none."""
-    text = _text(cells["text"])
+def _take(found: Found, cells: dict[str, Any], options: ReadingOptions, clean: Callable[[Any], str]) -> None:
+    """Add the example of one row, its texts made ``clean``, or count why there is none."""
+    text = clean(cells["text"])
     if not text:
         found.dropped["without a text"] += 1
         return
-    second, group = _text(cells.get("second")), _text(cells.get("group"))
+    second, group = clean(cells.get("second")), _text(cells.get("group"))
     if "label" in cells:
-        label, reason = class_of(_text(cells["label"]), options.labels)
+        ids = cells["label"]
+        label, reason = class_of(", ".join(map(_text, ids)) if isinstance(ids, list) else _text(ids), options.labels)
         if label is None:
             found.dropped[reason] += 1
             return
@@ -101,7 +102,7 @@ def _take(found: Found, cells: dict[str, Any], options: ReadingOptions) -> None:
         found.examples.append(Labelled(text, second, value=_number(raw, cells["where"]), group=group))
     else:
         given = cells["answer"] if isinstance(cells["answer"], list) else [cells["answer"]]
-        answers = tuple(filter(None, map(_text, given)))
+        answers = tuple(filter(None, map(clean, given)))
         if not answers:
             found.dropped["without an answer"] += 1
             return
@@ -124,6 +125,10 @@ def class_of(cell: str, labels: dict[str, tuple[str, ...]] | None) -> tuple[str 
 
 def _text(value: Any) -> str:
     return " ".join(str(value).split()) if value is not None else ""
+
+
+def _stripped(value: Any) -> str:
+    return str(value).strip() if value is not None else ""
 
 
 def _number(raw: str, where: str) -> float:

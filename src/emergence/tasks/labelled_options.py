@@ -47,6 +47,16 @@ class ReadingOptions(TaskOptions):
     encoding: str = "utf-8"
     labels: dict[str, Names] | None = None
 
+    @field_validator("labels")
+    @classmethod
+    def _one_class_each(cls, value: dict[str, tuple[str, ...]] | None) -> dict[str, tuple[str, ...]] | None:
+        owners: dict[str, str] = {}
+        for name, raws in (value or {}).items():
+            for raw in raws:
+                if owners.setdefault(raw, name) != name:
+                    raise ValueError(f"'{raw}' cannot mean both {owners[raw]} and {name}; keep one")
+        return value
+
 
 def _as_set(value: Any) -> Any:
     """Take bare files for a set that is read like the rest of the task."""

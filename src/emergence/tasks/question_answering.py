@@ -72,7 +72,7 @@ class QuestionAnswering(LabelledTask):
             raise UserError(f"task {self.name}: there is no question with an answer in the files of {name}")
         said = [found.sentence(name)]
         if moved:
-            said.append(f"{name}: {moved:,} answers did not stand where the file says; the nearest place was taken")
+            said.append(f"{name}: answers that did not stand where the file says: {moved:,}; the nearest was taken")
         return found.examples, [sentence for sentence in said if sentence]
 
 

@@ -86,7 +86,7 @@ def pack_rows(
             if length > context:
                 raise UserError(
                     f"one example of task {task.name} takes {length} tokens but model.context is {context}; "
-                    "raise the context or make the task smaller"
+                    "raise the context, or make the examples shorter by the task's options"
                 )
             if used + length > context + 1:
                 row, used = row + 1, 1

@@ -113,7 +113,8 @@ def _chosen(network: Any, site: Site) -> dict[int, Any]:
 
 def _weights_tensors(adapter: Adapter, weights: Weights) -> dict[str, torch.Tensor]:
     """Return the thin matrices by their names in the file."""
-    network = adapter.network
+    network, settings = adapter.network, adapter.settings
+    assert isinstance(settings, LoRASettings | AdaLoRASettings)
     tensors: dict[str, torch.Tensor] = {}
     for site in weights.sites:
         added = weights.added[site.name]
@@ -130,6 +131,7 @@ def _weights_tensors(adapter: Adapter, weights: Weights) -> dict[str, torch.Tens
                 )
             right = to_halves(right, network.config.heads) if name.halves else right
             if values is None:
+                right = right * (added.scale / (settings.alpha / len(left)))  # what was read by other rules differs
                 tensors |= {f"{BEFORE}{name.name}.lora_A.weight": left, f"{BEFORE}{name.name}.lora_B.weight": right}
             else:
                 tensors |= {f"{BEFORE}{name.name}.lora_A": left, f"{BEFORE}{name.name}.lora_B": right}
@@ -186,13 +188,18 @@ def read_peft(network: Any, folder: Path) -> Adapter:
                 f"{folder / CONFIG}: '{key}' is {document[key]!r}, which is not supported; merge it in peft"
             )
     kind = document.get("peft_type")
-    if kind == "PREFIX_TUNING":
-        return _read_prefix(network, document, tensors)
-    if kind not in ("LORA", "ADALORA"):
+    if kind not in ("LORA", "ADALORA", "PREFIX_TUNING"):
         raise UserError(
             f"{folder / CONFIG}: adapters of the kind {kind} are not supported (LORA, ADALORA, PREFIX_TUNING are)"
         )
-    return _read_weights(network, document, tensors, singular=kind == "ADALORA")
+    try:
+        if kind == "PREFIX_TUNING":
+            return _read_prefix(network, document, tensors)
+        return _read_weights(network, document, tensors, singular=kind == "ADALORA")
+    except (KeyError, TypeError, ValueError, RuntimeError) as error:
+        raise UserError(
+            f"{folder}: its tensors are not those of its {CONFIG} ({error}); save it in peft again"
+        ) from error
 
 
 def _read_weights(
@@ -276,6 +283,8 @@ def _stacked(values: list[torch.Tensor], key: str, rank: int) -> torch.Tensor:
 
 
 def _read_prefix(network: Any, document: Mapping[str, Any], tensors: Mapping[str, torch.Tensor]) -> Adapter:
+    if network.reads != "causal":
+        raise UserError("prefixes that peft wrote are read for causal models alone; train one here")
     flat = tensors["prompt_embeddings"]
     L, G, P = (int(document[key]) for key in ("num_layers", "num_attention_heads", "num_virtual_tokens"))
     keys_values = flat.view(P, L, 2, G, -1).permute(1, 2, 3, 0, 4)

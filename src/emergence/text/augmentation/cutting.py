@@ -82,7 +82,7 @@ class Cutter:
         return found
 
     def _chinese(self, run: str) -> list[str]:
-        return cut_chinese()(run) if self.chinese == "words" else self._longest(run)
+        return _joined(cut_chinese()(run), run) if self.chinese == "words" else self._longest(run)
 
     def _longest(self, run: str) -> list[str]:
         pieces, start = [], 0
@@ -102,3 +102,20 @@ class Cutter:
     @functools.cached_property
     def _reach(self) -> int:
         return max(map(len, self._known))
+
+
+_LONG_NEGATIONS = re.compile("|".join(word for word in LEXICONS["zh"].negations if len(word) > 1))
+
+
+def _joined(words: list[str], run: str) -> list[str]:
+    """Join what was cut within a negation of several characters: 并 and 不 are one."""
+    joints = {joint for match in _LONG_NEGATIONS.finditer(run) for joint in range(match.start() + 1, match.end())}
+    pieces: list[str] = []
+    place = 0
+    for word in words:
+        if place in joints:
+            pieces[-1] += word
+        else:
+            pieces.append(word)
+        place += len(word)
+    return pieces

@@ -127,10 +127,11 @@ def _mend_article(pieces: list[str], place: int) -> None:
 
 
 def _close_gap(pieces: list[str], place: int) -> None:
-    """Leave one space where two would stand beside the word that is gone, and none at the text's beginning."""
+    """Leave one space where two would stand beside the word that is gone, and none at the text's beginning or before a
+    mark that had none."""
     before = next((p for p in range(place - 1, -1, -1) if pieces[p]), None)
     behind = next((p for p in range(place + 1, len(pieces)) if pieces[p]), None)
     if behind is not None and pieces[behind] == " " and (before is None or pieces[before].isspace()):
         pieces[behind] = ""
-    elif behind is None and before is not None and pieces[before] == " ":
+    elif before is not None and pieces[before] == " " and (behind is None or pieces[behind] in ",.;:!?"):
         pieces[before] = ""

@@ -51,8 +51,8 @@ def prepare_aim(
     """Return the aim of a task for a network whose hidden states have some ``width``.
 
     Of the training examples ``examples`` are taken (None: all there are; of a task that makes them, `ENOUGH`), and as
-    many validation examples at most, since who has few of one has few of the other. Augmentation adds to those that were
-    taken. Raises UserError for a network that cannot do the task.
+    many validation examples at most, since who has few of one has few of the other. Augmentation adds to those.
+    Raises UserError for a network that cannot do the task.
     """
     context = network.config.context
     if not isinstance(task, LabelledTask) or task.kind == "generation":

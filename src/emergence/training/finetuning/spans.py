@@ -22,7 +22,7 @@ from emergence.training.finetuning.aims import AT_ONCE
 from emergence.training.finetuning.heads import SpanHead
 from emergence.training.finetuning.rows import pad
 
-__all__ = ["Passage", "Spans", "Window", "encode_passages"]
+__all__ = ["Passage", "Spans", "Window", "answer_passages", "encode_passages"]
 
 LONGEST_ANSWER = 40  # tokens of an answer that is looked for
 
@@ -115,24 +115,13 @@ class Spans:
     def loss(self, network: Any, numbers: Sequence[int]) -> torch.Tensor:
         """Return the mean of the cross-entropies of both ends, in nats."""
         few = [self._rows[n] for n in numbers]
-        first_BT, last_BT = self._logits(network, few)
+        first_BT, last_BT = _logits(network, self.head, few)
         starts_B, stops_B = torch.tensor([window.ends for window in few]).unbind(dim=1)
         return (F.cross_entropy(first_BT, starts_B) + F.cross_entropy(last_BT, stops_B)) / 2
 
     def predict(self, network: Any, passages: Sequence[Passage]) -> list[tuple[str, float]]:
-        """Return for every passage the most probable span of it, with its log-odds against there being none."""
-        rows = [(number, window) for number, passage in enumerate(passages) for window in passage.windows]
-        best: list[tuple[float, str]] = [(-float("inf"), "")] * len(passages)
-        with torch.inference_mode():
-            for start in range(0, len(rows), AT_ONCE):
-                few = rows[start : start + AT_ONCE]
-                first_BT, last_BT = self._logits(network, [window for _, window in few])
-                for (number, window), first_T, last_T in zip(few, first_BT, last_BT, strict=True):
-                    found = _best_span(window, first_T, last_T)
-                    if found[0] > best[number][0]:
-                        left, right = found[1]
-                        best[number] = (found[0], passages[number].text[left:right])
-        return [(answer.strip(), odds) for odds, answer in best]
+        """Return what `answer_passages` does."""
+        return answer_passages(network, self.head, passages)
 
     def validate(self, network: Any) -> dict[str, float]:
         """Return the mean score of the answers to the validation questions."""
@@ -141,14 +130,31 @@ class Spans:
         mean = sum(scores) / len(scores)
         return {"f1": mean, "goal": mean}
 
-    def _logits(self, network: Any, few: Sequence[Window]) -> tuple[torch.Tensor, torch.Tensor]:
-        ids_BT, lengths_B = pad([window.ids for window in few])
-        allowed_BT = torch.zeros(ids_BT.shape, dtype=torch.bool)
-        allowed_BT[:, 0] = True
-        for row, window in enumerate(few):
-            allowed_BT[row, window.first : window.first + len(window.spans)] = True
-        first, last = self.head(hidden_states(network, ids_BT, lengths_B), allowed_BT)
-        return first, last
+
+def answer_passages(network: Any, head: SpanHead, passages: Sequence[Passage]) -> list[tuple[str, float]]:
+    """Return for every passage the most probable span of it, with its log-odds against there being none."""
+    rows = [(number, window) for number, passage in enumerate(passages) for window in passage.windows]
+    best: list[tuple[float, str]] = [(-float("inf"), "")] * len(passages)
+    with torch.inference_mode():
+        for start in range(0, len(rows), AT_ONCE):
+            few = rows[start : start + AT_ONCE]
+            first_BT, last_BT = _logits(network, head, [window for _, window in few])
+            for (number, window), first_T, last_T in zip(few, first_BT, last_BT, strict=True):
+                found = _best_span(window, first_T, last_T)
+                if found[0] > best[number][0]:
+                    left, right = found[1]
+                    best[number] = (found[0], passages[number].text[left:right])
+    return [(answer.strip(), odds) for odds, answer in best]
+
+
+def _logits(network: Any, head: SpanHead, few: Sequence[Window]) -> tuple[torch.Tensor, torch.Tensor]:
+    ids_BT, lengths_B = pad([window.ids for window in few])
+    allowed_BT = torch.zeros(ids_BT.shape, dtype=torch.bool)
+    allowed_BT[:, 0] = True
+    for row, window in enumerate(few):
+        allowed_BT[row, window.first : window.first + len(window.spans)] = True
+    first, last = head(hidden_states(network, ids_BT, lengths_B), allowed_BT)
+    return first, last
 
 
 def _best_span(window: Window, first_T: torch.Tensor, last_T: torch.Tensor) -> tuple[float, tuple[int, int]]:
