@@ -162,3 +162,14 @@ def test_settings_cannot_be_changed_after_validation() -> None:
     study: Any = read(STUDY)
     with pytest.raises(ValueError, match="frozen"):
         study.training.tokens = 1
+
+
+def test_a_kind_of_task_may_be_there_twice_under_names_of_its_own() -> None:
+    both = STUDY.replace(
+        "- {name: addition, digits: 2}", "- {name: addition}\n  - {name: long, task: copy, length: 12}"
+    )
+    study = read(both)
+    assert [(task.name, task.kind) for task in study.tasks][:2] == [("addition", "addition"), ("long", "copy")]
+    assert make_task("long", study.tasks[1].options).name == "long"
+    with pytest.raises(UserError, match="leave it its name"):
+        read(STUDY.replace("name: recall", "name: prose\n    task: text"))

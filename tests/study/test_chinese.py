@@ -92,7 +92,7 @@ def test_what_the_vocabulary_does_not_cover_is_noted_and_shown(home: Path, monke
     whole = replace(whole, study=whole.study.model_copy(update={"training": TrainingSettings(tokens=1e3)}))
     poor = build_tokenizer(whole.study.corpus.tokenizer, POEMS[2:], "abcdef|")  # type: ignore[union-attr]
     texts = replace(whole.texts, tokenizer=poor)
-    monkeypatch.setattr("emergence.study.plan.read_texts", lambda study, tasks: texts)
+    monkeypatch.setattr("emergence.study.plan.read_texts", lambda study, tasks, given: texts)
     result = em.run(whole.study, out="run")
     notes = [note for note in result.notes if "does not know" in note]
     seen = set("".join(POEMS[2:]))

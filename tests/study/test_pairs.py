@@ -87,3 +87,30 @@ def test_the_file_of_a_task_is_seen_from_the_study_or_from_here(folder: Path, mo
     assert study.tasks[0].options == {"file": str(folder / "pairs.tsv"), "longest": 20}
     with pytest.raises(UserError, match=r"--set tasks\.translation\.file="):
         em.plan("translation")
+
+
+def test_the_files_of_labelled_tasks_are_seen_from_the_study(tmp_path: Path) -> None:
+    (tmp_path / "labelled.yaml").write_text(
+        """
+name: labelled
+model: {family: gpt, ladder: {smallest: 2e3, largest: 4e3, rungs: 2}, context: 64}
+training: {tokens: 1e4}
+tasks:
+  - name: classification
+    files: {good: [a.txt, "b/*.txt"], bad: c.txt}
+    validation: dev.tsv
+    tests: {test: [t.tsv], other: {files: o.tsv, columns: {text: 1, label: 2}}, far: {files: {good: /g.txt}}}
+  - {name: regression, files: "*.csv"}
+""",
+        encoding="utf-8",
+    )
+    first, second = (task.options for task in load_study(str(tmp_path / "labelled.yaml")).tasks)
+    here = str(tmp_path) + "/"
+    assert first["files"] == {"good": [here + "a.txt", here + "b/*.txt"], "bad": here + "c.txt"}
+    assert first["validation"] == here + "dev.tsv"
+    assert first["tests"] == {
+        "test": [here + "t.tsv"],
+        "other": {"files": here + "o.tsv", "columns": {"text": 1, "label": 2}},
+        "far": {"files": {"good": "/g.txt"}},
+    }
+    assert second["files"] == here + "*.csv"

@@ -104,7 +104,7 @@ def test_a_pair_stays_where_it_is_when_others_are_added(file: Path, tmp_path: Pa
     more.write_text("new words\t新字\n" + file.read_text(encoding="utf-8") + "others still\t别的\n", encoding="utf-8")
     before, after = splits(translation(file)), splits(translation(more))
     assert all(pairs <= after[split] for split, pairs in before.items())
-    assert translation(file).data != translation(more).data
+    assert translation(file).fingerprint != translation(more).fingerprint
 
 
 def test_questions_end_and_come_once_a_group(file: Path) -> None:

@@ -11,6 +11,8 @@ from emergence.api.evaluating import Evaluation, evaluate
 from emergence.api.model import Model, load
 from emergence.api.planning import power
 from emergence.api.results import Result, Verdicts
+from emergence.api.synthesising import back_translate, show_changes, synthesise
+from emergence.api.tuning import Prediction, TunedModel, finetune, load_tuned
 from emergence.core.errors import UserError, unknown_name
 from emergence.core.schema import Axis, Verdict
 from emergence.core.settings import StudySettings as Study
@@ -24,18 +26,25 @@ if TYPE_CHECKING:
 __all__ = [
     "Evaluation",
     "Model",
+    "Prediction",
     "Result",
     "Study",
+    "TunedModel",
     "UserError",
     "Verdict",
     "Verdicts",
     "analyze",
+    "back_translate",
     "evaluate",
+    "finetune",
     "load",
+    "load_tuned",
     "open_study",
     "plan",
     "power",
     "run",
+    "show_changes",
+    "synthesise",
 ]
 
 Progress = Callable[[dict[str, Any]], None]

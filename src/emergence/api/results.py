@@ -145,11 +145,13 @@ class Result:
         return found[matches[0]]
 
     def to_json(self) -> dict[str, Any]:
-        """Return the document that ``--json`` prints: ``verdicts.json`` and, as ``forecasts``, ``forecasts.json``."""
-        forecasts = self.data.forecasts
+        """Return the document that ``--json`` prints: ``verdicts.json`` and, as ``forecasts``, ``forecasts.json``; and
+        the ``search`` of a study that has one."""
+        forecasts, search = self.data.forecasts, self.data.search
         return {
             **self._assessment().to_json(),
             "forecasts": None if forecasts is None else forecasts.model_dump(mode="json"),
+            **({} if search is None else {"search": search.model_dump(mode="json")}),
         }
 
     def _assessment(self) -> Assessment:

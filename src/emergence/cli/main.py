@@ -12,17 +12,19 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from emergence.cli.console import make_console
 from emergence.cli.evaluating import evaluate_options
 from emergence.cli.models import add_model_commands, print_json, with_json
 from emergence.cli.power import power_options
+from emergence.cli.synthesising import add_synthesis_commands
+from emergence.cli.tuning import add_tuning_commands
 from emergence.core.errors import UserError
 
 if TYPE_CHECKING:
-    from rich.console import Console
+    pass
 
 __all__ = ["main"]
 
-LEAST_WIDTH = 72  # below it a terminal wraps lines, which loses nothing; a narrower table would drop columns
 AXIS_NAMES = ("params", "tokens", "flops", "loss", "examples", "bits", "training_tasks")
 
 
@@ -66,14 +68,14 @@ def run(study: str, changes: tuple[str, ...], out: Path | None, as_json: bool) -
     import emergence as em
     from emergence.cli.progress import StudyProgress
 
-    with StudyProgress(_console(stderr=True)) as progress:
+    with StudyProgress(make_console(stderr=True)) as progress:
         result = em.run(study, changes=changes, out=out, progress=progress)
     if as_json:
         print_json(result.to_json())
         return
     _show(result)
     assert result.path is not None
-    _console().print(f"\nReport: {result.path / 'report.html'}", soft_wrap=True, highlight=False, markup=False)
+    make_console().print(f"\nReport: {result.path / 'report.html'}", soft_wrap=True, highlight=False, markup=False)
 
 
 @cli.command()
@@ -109,7 +111,7 @@ def plan(study: str | None, changes: tuple[str, ...], power: str | None, as_json
         print_json(plan_document(planned))
     else:
         for part in plan_table(planned):
-            _console().print(part)
+            make_console().print(part)
 
 
 def _plan_power(study: str | None, changes: tuple[str, ...], power: str, given: dict[str, Any], as_json: bool) -> None:
@@ -119,12 +121,12 @@ def _plan_power(study: str | None, changes: tuple[str, ...], power: str, given: 
     share, study = read_power(power, study)
     if study is None and changes:
         raise UserError("--set changes a study; give the STUDY, or options such as --rungs")
-    with PowerProgress(_console(stderr=True)) as progress:
+    with PowerProgress(make_console(stderr=True)) as progress:
         report = em.power(study, changes=changes, power=share, progress=progress, **given)
     if as_json:
         print_json(power_document(report))
         return
-    console = _console()
+    console = make_console()
     for part in power_tables(report):
         console.print(part, markup=False, highlight=False)
 
@@ -179,7 +181,7 @@ def analyze(
         raise UserError(f"--out {out} is a file; name a folder, which is made where there is none")
     if out is not None:
         earlier_forecasts(out)  # a folder that cannot be used is named before the work, not after it
-    with Words(_console(stderr=True)) as words:
+    with Words(make_console(stderr=True)) as words:
         result = em.analyze(*sources, axes=axes or None, forecast=not no_forecast, progress=words, **asked)
         page = None
         if out is not None:
@@ -191,7 +193,7 @@ def analyze(
         return
     _show(result)
     if page is not None:
-        _console().print(f"\nReport: {page}", soft_wrap=True, highlight=False, markup=False)
+        make_console().print(f"\nReport: {page}", soft_wrap=True, highlight=False, markup=False)
 
 
 @cli.command()
@@ -206,7 +208,7 @@ def report(folder: Path, out: Path | None) -> None:
     import emergence as em
 
     page = em.open_study(folder).report(out)
-    _console().print(f"Report: {page}", soft_wrap=True, highlight=False, markup=False)
+    make_console().print(f"Report: {page}", soft_wrap=True, highlight=False, markup=False)
 
 
 @cli.command("list")
@@ -245,30 +247,25 @@ def evaluate(model: str, out: Path | None, as_json: bool, **asked: Any) -> None:
     """
     from emergence.cli.evaluating import run_evaluation, scores_document, scores_table
 
-    evaluation = run_evaluation(_console(stderr=True), model, out, **asked)
+    evaluation = run_evaluation(make_console(stderr=True), model, out, **asked)
     if as_json:
         print_json(scores_document(evaluation))
     else:
-        _console().print(scores_table(evaluation))
+        make_console().print(scores_table(evaluation))
 
 
 add_model_commands(cli)
-
-
-def _console(*, stderr: bool = False) -> Console:
-    from rich.console import Console
-
-    console = Console(stderr=stderr)
-    console.width = max(console.width, LEAST_WIDTH)
-    return console
+add_tuning_commands(cli)
+add_synthesis_commands(cli)
 
 
 def _show(result: Any) -> None:
     """Print the verdict table, how far it can be trusted, what is forecast, and the notes."""
     from emergence.report import verdict_table
+    from emergence.report.search import search_line
     from emergence.report.terminal import assessment_lines, breaking_lines, telling
 
-    console = _console()
+    console = make_console()
     shown, others = telling(result.verdicts)
     console.print(verdict_table(shown))
     if others:
@@ -277,6 +274,8 @@ def _show(result: Any) -> None:
         console.print(line, markup=False, highlight=False)
     for line in assessment_lines(result.calibration, result.collapses, result.carry_overs, result.forecasts):
         console.print(line, markup=False, highlight=False)
+    if searched := search_line(result.data):
+        console.print(searched, markup=False, highlight=False)
     for note in result.notes:
         console.print(f"note: {note}", style="dim", markup=False, highlight=False)
 

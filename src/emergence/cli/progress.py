@@ -6,6 +6,8 @@ import time
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
+from emergence.cli.search import SearchProgress
+
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.progress import Progress
@@ -75,6 +77,7 @@ class StudyProgress(Bar):
         self._total = 0
         self._finished = 0
         self._since = time.monotonic()
+        self._search = SearchProgress(self._bar, self._say)
 
     def __call__(self, event: dict[str, Any]) -> None:
         """Show one event."""
@@ -85,7 +88,17 @@ class StudyProgress(Bar):
     def _say(self, text: str) -> None:
         self._console.print(text, markup=False, highlight=False, soft_wrap=not self._console.is_terminal)
 
+    def _on_searching(self, event: dict[str, Any]) -> None:
+        self._search.begin(event)
+
+    def _on_trial_training(self, event: dict[str, Any]) -> None:
+        self._search.train(event)
+
+    def _on_trial(self, event: dict[str, Any]) -> None:
+        self._search.end(event)
+
     def _on_plan(self, event: dict[str, Any]) -> None:
+        self._search.close()
         plan = event["plan"]
         if plan.study.model.huggingface:
             self._on_published(plan)
@@ -121,6 +134,9 @@ class StudyProgress(Bar):
         self._flops = {name: self._flops[name] for name in event["waiting"]}
         self._task = self._bar.add_task(self._work, total=sum(self._flops.values()) or 1, doing="")
 
+    def _on_lessons(self, event: dict[str, Any]) -> None:
+        self._say(f"the teacher writes {event['texts']:,} texts first ({', '.join(event['sources'])})")
+
     def _on_groups(self, event: dict[str, Any]) -> None:
         stacked = [name for name in event["names"] if "+" in name]
         if stacked:
@@ -154,6 +170,30 @@ class StudyProgress(Bar):
 
     def _on_killed(self, event: dict[str, Any]) -> None:
         self._say(f"the worker of {event['job']} died (exit status {event['code']}); going on from its last checkpoint")
+
+    def _on_stage(self, event: dict[str, Any]) -> None:
+        """Models are adapted: a bar of its own, of what that costs."""
+        self._total, self._finished = event["total"], event["total"] - len(event["waiting"])
+        if self._finished:
+            self._say(f"{self._finished} of {self._total} adaptations are finished already")
+        self._flops, self._done, self._doing = dict(event["waiting"]), {}, {}
+        self._bar.remove_task(self._task)
+        self._task = self._bar.add_task("adapting", total=sum(self._flops.values()) or 1, doing="")
+
+    def _on_adapting(self, event: dict[str, Any]) -> None:
+        self._done[event["job"]] = event["share"]
+        self._doing[event["job"]] = f"{event['job']} {event['says']}"
+        self._update()
+
+    def _on_adapted(self, event: dict[str, Any]) -> None:
+        name = event["job"]
+        self._done[name] = 1.0
+        self._doing.pop(name, None)
+        self._finished += 1
+        if not self._console.is_terminal:
+            seconds = time.monotonic() - self._since
+            self._say(f"[{seconds:5.0f} s] {name} done ({self._finished} of {self._total})")
+        self._update()
 
     def _on_judging(self, event: dict[str, Any]) -> None:
         self._bar.update(self._task, description="judging", doing=event["doing"])

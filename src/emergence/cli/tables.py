@@ -7,6 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from emergence.cli.search import search_document, search_lines
+
 if TYPE_CHECKING:
     from rich.console import RenderableType
 
@@ -58,6 +60,7 @@ def plan_document(plan: Plan | PublishedPlan) -> dict[str, Any]:
         "flops": plan.flops,
         "seconds": layout.seconds,
         "steps_computed": plan.schedule.computed_steps,
+        **({"search": search_document(plan.search)} if plan.search is not None else {}),
         "rungs": [
             {
                 "name": rung.name,
@@ -164,6 +167,7 @@ def plan_table(plan: Plan | PublishedPlan) -> list[RenderableType]:
         table,
         f"{len(plan.jobs)} runs of {plan.tokens:,} tokens ({plan.steps:,} steps; {sources}), {plan.flops:.3g} FLOPs, "
         f"{plan.workers} side by side: about {_duration(layout.seconds)}{budgets}",
+        *([] if plan.search is None else search_lines(plan.search, plan.flops)),
         *([] if (summary := plan.texts.summary()) is None else _corpus_lines(summary, plan)),
     ]
 

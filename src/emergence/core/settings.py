@@ -10,6 +10,9 @@ from emergence.core.errors import UserError, nearest
 from emergence.core.forecasts import FORECAST_AXES
 from emergence.core.model_settings import LadderSettings, ModelSettings
 from emergence.core.schema import AXES, Axis
+from emergence.core.search_settings import SearchSettings
+from emergence.core.teacher_settings import TeacherSettings
+from emergence.core.tuning_settings import TuningSettings
 
 __all__ = [
     "TEXT_TASKS",
@@ -20,8 +23,10 @@ __all__ = [
     "Fold",
     "LadderSettings",
     "ModelSettings",
+    "SearchSettings",
     "StudySettings",
     "TaskSettings",
+    "TeacherSettings",
     "TokenizerSettings",
     "TrainingSettings",
     "validate_study",
@@ -73,7 +78,8 @@ class TrainingSettings(Settings):
     branch leaves the run and cools down (`training.schedule`). They take the place of ``checkpoints``, which are a
     number of them, evenly spaced in the logarithm of tokens, or one for as many tokens as a pass through the corpus has
     (``epochs``). ``initialise_embeddings`` is the folder of a run, or of a model exported in this project's layout,
-    whose token vectors every run begins with, such as one of `word2vec`.
+    whose token vectors every run begins with, such as one of `word2vec`. A ``teacher`` is a trained model that every
+    run learns from.
     """
 
     tokens: Annotated[float, Field(ge=1, le=1e18)]
@@ -86,6 +92,7 @@ class TrainingSettings(Settings):
     decay: Share = 0.2
     clip: Annotated[float, Field(gt=0)] = 1.0
     initialise_embeddings: str | None = None
+    teacher: TeacherSettings | None = None
 
     @field_validator("budgets", mode="before")
     @classmethod
@@ -119,14 +126,28 @@ class TrainingSettings(Settings):
 
 
 class TaskSettings(Settings):
-    """A task by name; every other key is an option of that task and is validated by it."""
+    """A task by name; every other key is an option of that task and is validated by it.
+
+    Where a study has the same kind of task several times, each has a name of its own and ``task`` says the kind.
+    """
 
     model_config = ConfigDict(frozen=True, extra="allow")
-    name: str
+    name: Annotated[str, Field(pattern=r"^[\w][\w.-]*$", max_length=60)]
+
+    @model_validator(mode="after")
+    def _named(self) -> TaskSettings:
+        if self.kind in TEXT_TASKS and self.kind != self.name:
+            raise ValueError(f"the task '{self.kind}' is about the one corpus; leave it its name")
+        return self
+
+    @property
+    def kind(self) -> str:
+        """The task's name in the catalogue."""
+        return str((self.model_extra or {}).get("task", self.name))
 
     @property
     def options(self) -> dict[str, Any]:
-        """The task's own options as written."""
+        """The task's own options as written, with its kind where that is not its name."""
         return dict(self.model_extra or {})
 
 
@@ -201,7 +222,9 @@ class StudySettings(Settings):
     mixture: dict[str, Annotated[float, Field(gt=0)]] | None = None
     evaluation: EvaluationSettings = EvaluationSettings()
     analysis: AnalysisSettings = AnalysisSettings()
+    finetune: TuningSettings | None = None
     execution: ExecutionSettings = ExecutionSettings()
+    search: SearchSettings | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -232,6 +255,11 @@ class StudySettings(Settings):
         for name in TEXT_TASKS:
             if name in names and self.corpus is None:
                 raise ValueError(f"the task '{name}' needs a corpus; add corpus: {{files: [...]}}")
+        teacher = self.training.teacher
+        if teacher is not None and teacher.kind == "sequence" and self.training.checkpoints == "epochs":
+            raise ValueError(
+                "checkpoints: epochs counts passes through texts that a teacher has yet to write; give a number"
+            )
         if self.training.checkpoints == "epochs" and "corpus" not in (self.mixture or sources):
             raise ValueError("checkpoints: epochs counts passes through a corpus; add a corpus or give a number")
         if self.corpus is None and not sources:
@@ -239,7 +267,7 @@ class StudySettings(Settings):
         return self
 
     def _check_published(self, tasks: list[str]) -> None:
-        for key in ("training", "corpus", "mixture"):
+        for key in ("training", "corpus", "mixture", "search"):
             if getattr(self, key) is not None:
                 raise ValueError(f"models under huggingface are trained already; leave out {key}")
         if self.replicas != 1:

@@ -6,6 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from torch.nn.utils import parametrize
+
 from emergence.core.errors import UserError
 from emergence.evaluation import latent
 from emergence.evaluation.likelihood import log_likelihoods
@@ -90,6 +92,7 @@ READERS: dict[Reads, Reader] = {
 }
 
 
+@parametrize.cached()  # weights that an adapter changes are computed once
 def answer(network: Network, requests: Sequence[Request], *, end_id: int) -> list[Answer]:
     """Return the answer to every request, in the order of asking.
 

@@ -70,12 +70,15 @@ def _fit(network: Network, question: Question) -> tuple[Question, int]:
 
 
 def _requests(network: Network, task: Task, question: Question, end_id: int) -> list[Request]:
-    """Return what is asked of the model: the target's probability, and an answer unless that is to be sampled.
+    """Return what is asked of the model: the target's probability, and that of every choice or else an answer, unless
+    that is to be sampled.
 
     A masked model is told how long an answer is: the end is none of the places that it fills.
     """
     source = question.source_ids
     asked: list[Request] = [ScoreRequest(question.prompt_ids, question.target_ids, source)]
+    if question.choices:
+        return asked + [ScoreRequest(question.prompt_ids, choice, source) for choice in question.choices]
     if question.answer_length and not _sampled(network, task, question):
         if question.samples > 1:
             raise UserError(f"the task {task.name} needs samples, and this model writes its most probable answer only")
@@ -100,10 +103,13 @@ def _record(
 ) -> dict[str, Any]:
     """Take the answers to one question and score them."""
     found = [next(answers) for _ in _requests(network, task, question, tokenizer.separator_id)]
-    (likelihood,) = (one for one in found if isinstance(one, Likelihood))
+    likelihood, *others = (one for one in found if isinstance(one, Likelihood))
     written = [one.ids for one in found if isinstance(one, Continuation)]
     sample = READERS[network.reads].sample
-    if question.answer_length and sample is not None and _sampled(network, task, question):
+    if question.choices:
+        best = max(range(len(others)), key=lambda choice: others[choice].total)  # the first of equals
+        written = [_without_end(question.choices[best], tokenizer.separator_id)]
+    elif question.answer_length and sample is not None and _sampled(network, task, question):
         # Each question has its own stream, so that it depends on nothing else.
         settings = replace(SAMPLE, max_tokens=question.answer_length)
         stream = torch.Generator().manual_seed(derive_seed(seed, "samples", task.name, index))
@@ -121,3 +127,7 @@ def _record(
         "logprobs": list(likelihood.logprobs),
         **{f"score_{metric}": value for metric, value in scores.items()},
     }
+
+
+def _without_end(ids: tuple[int, ...], end_id: int) -> tuple[int, ...]:
+    return ids[:-1] if ids[-1] == end_id else ids

@@ -17,7 +17,8 @@ def writable_questions(task: Task, context: TaskContext, examples: int, shots: i
     tokenizer = context.tokenizer
     for question in questions if task.trains else ():
         unknown = tokenizer.unknown_id in (*question.prompt_ids, *question.target_ids)
-        if unknown or tokenizer.decode(question.target_ids).rstrip("\n") != question.target:
+        # Some tokenizers keep a space before a word to themselves.
+        if unknown or tokenizer.decode(question.target_ids).strip() != question.target.strip():
             raise UserError(
                 f"the model's tokenizer cannot write the task {task.name}, for example {question.prompt!r} and "
                 f"{question.target!r}; choose a task with the letters of its training"

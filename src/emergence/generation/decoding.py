@@ -10,6 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from torch.nn.utils import parametrize
 
 from emergence.core.errors import UserError
 from emergence.generation.prefixes import Group, Sequences, group, prefix_tree
@@ -52,6 +53,7 @@ class _Text:
 
 
 @torch.inference_mode()
+@parametrize.cached()  # weights that an adapter changes are computed once
 def decode(
     network: LanguageModel, prompts: Sequence[Sequence[int]], limits: Sequence[int], pick: Pick, *, end_id: int
 ) -> list[list[int]]:

@@ -17,6 +17,7 @@ from emergence.models.layers import attend, pick
 from emergence.models.products import Affine, linear
 
 if TYPE_CHECKING:
+    from emergence.models.adapters.prefix import Prefix
     from emergence.models.bert import BertConfig
     from emergence.models.family import Reads
 
@@ -26,10 +27,10 @@ __all__ = ["BertNetwork"]
 class Block(nn.Module):
     """One Transformer block, normalised after each half."""
 
-    def __init__(self, config: BertConfig) -> None:
+    def __init__(self, config: BertConfig, block: int) -> None:
         super().__init__()
         D, F = config.width, config.feed_forward
-        self.heads = config.heads
+        self.heads, self.block = config.heads, block
         self.qkv = Affine(D, 3 * D)
         self.out = Affine(D, D)
         self.attention_norm = nn.LayerNorm(D, eps=config.norm_epsilon)
@@ -37,12 +38,13 @@ class Block(nn.Module):
         self.down = Affine(F, D)
         self.feed_forward_norm = nn.LayerNorm(D, eps=config.norm_epsilon)
 
-    def forward(self, x: torch.Tensor, hidden: torch.Tensor | None) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, hidden: torch.Tensor | None, prefix: Prefix | None) -> torch.Tensor:
         """Mix values over all positions of x [B, T, D], then apply the feed-forward with the exact GELU."""
         B, T, D = x.shape
         qkv = self.qkv(x).view(B, T, 3, self.heads, D // self.heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4).contiguous()
-        x = self.attention_norm(x + self.out(attend(q, k, v, hidden).transpose(1, 2).reshape(B, T, D)))
+        y = attend(q, k, v, hidden) if prefix is None else prefix.both_ways(self.block, q, k, v, hidden)
+        x = self.attention_norm(x + self.out(y.transpose(1, 2).reshape(B, T, D)))
         out: torch.Tensor = self.feed_forward_norm(x + self.down(F.gelu(self.up(x))))
         return out
 
@@ -61,10 +63,11 @@ class BertNetwork(nn.Module):
         self.embedding = nn.Embedding(config.rows, config.width)
         self.position_embedding = nn.Embedding(config.context, config.width)
         self.norm = nn.LayerNorm(config.width, eps=config.norm_epsilon)
-        self.blocks = nn.ModuleList(Block(config) for _ in range(config.depth))
+        self.blocks = nn.ModuleList(Block(config, i) for i in range(config.depth))
         self.transform = Affine(config.width, config.width)
         self.transform_norm = nn.LayerNorm(config.width, eps=config.norm_epsilon)
         self.bias = nn.Parameter(torch.zeros(config.rows))
+        self.prefix: Prefix | None = None  # stands before every row of an adapted network
         self._initialise(generator)
 
     @torch.no_grad()
@@ -92,17 +95,29 @@ class BertNetwork(nn.Module):
 
         Where rows hold several texts, ``part`` [B, T] says of which each position is: it does not see later ones.
         """
-        hidden = None
-        if part is not None:
-            later = part[:, None, None, :] > part[:, None, :, None]
-            hidden = self.embedding.weight.new_zeros(later.shape).masked_fill_(later, -torch.inf)
-        x = self.norm(self.embedding(ids) + self.position_embedding.weight[: ids.shape[1]])
-        for block in self.blocks:
-            x = block(x, hidden)
+        x = self._read(ids, part)
         if select is not None:
             x = pick(x, select)
         x = self.transform_norm(F.gelu(self.transform(x)))
         return linear(x, self.embedding.weight, self.bias)
+
+    def hidden(self, ids_BT: torch.Tensor, lengths_B: torch.Tensor) -> torch.Tensor:
+        """Return the last block's output [B, T, D]; the first ``lengths_B`` positions of a row do not see the rest."""
+        beyond = torch.arange(ids_BT.shape[1], device=ids_BT.device) >= lengths_B[:, None]
+        return self._read(ids_BT, beyond.long() if bool(beyond.any()) else None)
+
+    def _read(self, ids: torch.Tensor, part: torch.Tensor | None) -> torch.Tensor:
+        """Return the last block's output."""
+        hidden = None
+        if part is not None:
+            later = part[:, None, None, :] > part[:, None, :, None]
+            hidden = self.embedding.weight.new_zeros(later.shape).masked_fill_(later, -torch.inf)
+        T = ids.shape[1]
+        where = slice(T) if self.prefix is None else self.prefix.positions(T)
+        x: torch.Tensor = self.norm(self.embedding(ids) + self.position_embedding.weight[where])
+        for block in self.blocks:
+            x = block(x, hidden, self.prefix)
+        return x
 
     @property
     def mask_id(self) -> int:

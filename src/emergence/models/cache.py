@@ -59,7 +59,8 @@ class KeyValueCache:
         self._store = like.new_zeros(depth, 2, batch, heads, length, head_width)
         self._like = like
         self._prefixes: tuple[KeyValueCache, ...] = () if prefix is None else (*prefix._prefixes, prefix)
-        self._before = sum(earlier._longest for earlier in self._prefixes)
+        self._before = sum(earlier.places for earlier in self._prefixes)
+        self._places: int | None = None  # none: as many as it holds
         self._tree = tree
         self._mask: torch.Tensor | None = None  # [1 or B, 1, T, S], of the pass under way
         self._set_counts(torch.zeros(batch, dtype=torch.long, device=like.device))
@@ -69,6 +70,22 @@ class KeyValueCache:
         self._rows_B = torch.arange(len(counts_B), device=counts_B.device)
         self._longest = int(counts_B.max()) if len(counts_B) else 0
         self._even = bool((counts_B == self._longest).all())
+
+    @classmethod
+    def holding(cls, keys_values_LXHPK: torch.Tensor, places: int) -> KeyValueCache:
+        """Return the cache of a single row that holds these keys and values [L, 2, H, P, K] of L blocks; what continues
+        it stands behind ``places`` positions."""
+        L, _, H, P, K = keys_values_LXHPK.shape
+        held = cls(L, 1, H, 0, K, keys_values_LXHPK)
+        held._store = keys_values_LXHPK.unsqueeze(2)
+        held._set_counts(torch.full((1,), P, device=keys_values_LXHPK.device))
+        held._places = places
+        return held
+
+    @property
+    def places(self) -> int:
+        """How many positions the longest row takes up."""
+        return self._longest if self._places is None else self._places
 
     def positions(self, T: int) -> slice | torch.Tensor:
         """Return where the next T tokens stand in their sequences, [B, T] where rows differ; called once per pass.

@@ -18,6 +18,7 @@ from emergence.models.layers import WHOLE_ATTENTION, causal_attention, pick
 from emergence.models.products import Affine, linear
 
 if TYPE_CHECKING:
+    from emergence.models.adapters.prefix import Prefix
     from emergence.models.family import Reads
     from emergence.models.gpt2 import GPT2Config
 
@@ -38,7 +39,7 @@ class Block(nn.Module):
         self.up = Affine(D, F)
         self.down = Affine(F, D)
 
-    def forward(self, x: torch.Tensor, future: torch.Tensor, cache: KeyValueCache | None) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, future: torch.Tensor, cache: KeyValueCache | Prefix | None) -> torch.Tensor:
         """Add the attention and then the feed-forward to the residual stream x [B, T, D].
 
         The GELU is the exact one (Hendrycks and Gimpel 2016, arXiv 1606.08415): its approximation by a hyperbolic
@@ -67,6 +68,7 @@ class GPT2Network(nn.Module):
         self.position_embedding = nn.Embedding(config.context, config.width)
         self.blocks = nn.ModuleList(Block(config, i) for i in range(config.depth))
         self.norm = nn.LayerNorm(config.width, eps=config.norm_epsilon)
+        self.prefix: Prefix | None = None  # stands before every row of an adapted network
         whole = min(config.context, WHOLE_ATTENTION)
         self.register_buffer("future", torch.full((whole, whole), -torch.inf).triu(1), persistent=False)
         self._initialise(generator)
@@ -96,16 +98,27 @@ class GPT2Network(nn.Module):
 
         ``select`` [M] names flat positions b T + t; then only their logits are computed, [M, V].
         """
-        T = ids.shape[1]
-        positions = self.position_embedding.weight[cache.positions(T) if cache is not None else slice(T)]
-        x = self.embedding(ids) + positions
-        for block in self.blocks:
-            x = block(x, self.future[:T, :T], cache)
-        if cache is not None:
-            cache.advance(T)
+        x = self._read(ids, cache)
         if select is not None:
             x = pick(x, select)
         return linear(self.norm(x), self.embedding.weight)
+
+    def hidden(self, ids_BT: torch.Tensor, lengths_B: torch.Tensor) -> torch.Tensor:
+        """Return what the output head would read, [B, T, D]; no position sees the padding behind its row."""
+        read: torch.Tensor = self.norm(self._read(ids_BT, None))
+        return read
+
+    def _read(self, ids: torch.Tensor, cache: KeyValueCache | None) -> torch.Tensor:
+        """Return the residual stream after the last block."""
+        T = ids.shape[1]
+        reader = self.prefix if cache is None else cache
+        positions = self.position_embedding.weight[reader.positions(T) if reader is not None else slice(T)]
+        x: torch.Tensor = self.embedding(ids) + positions
+        for block in self.blocks:
+            x = block(x, self.future[:T, :T], reader)
+        if cache is not None:
+            cache.advance(T)
+        return x
 
     @property
     def device(self) -> torch.device:
@@ -125,6 +138,8 @@ class GPT2Network(nn.Module):
         self, batch: int, length: int, *, prefix: KeyValueCache | None = None, tree: Tree | None = None
     ) -> KeyValueCache:
         """Return an empty key/value cache for ``batch`` rows of at most ``length`` tokens after the shared prefix."""
+        if prefix is None and self.prefix is not None:
+            prefix = self.prefix.cache()
         config, like = self.config, self.embedding.weight
         return KeyValueCache(
             config.depth, batch, config.heads, length, config.head_width, like, prefix=prefix, tree=tree

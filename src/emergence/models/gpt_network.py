@@ -28,6 +28,7 @@ from emergence.models.layers import (
 from emergence.models.products import linear
 
 if TYPE_CHECKING:
+    from emergence.models.adapters.prefix import Prefix
     from emergence.models.family import Reads
     from emergence.models.gpt import GPTConfig
 
@@ -81,6 +82,10 @@ class Normed(nn.Module):
             normed = normed * scale.view(*self.weight.shape[:-1], *[1] * (x.dim() - self.weight.dim()), -1)
             return tuple(product(normed) for product in products)
         return tuple(linear(normed, product.weight * scale) for product in products)
+
+    def scaled(self, x: torch.Tensor) -> torch.Tensor:
+        """Return norm(x) itself, of one replica."""
+        return rms_normalise(x, self.epsilon) * self.weight
 
 
 class Attention(nn.Module):
@@ -149,6 +154,7 @@ class GPTNetwork(nn.Module):
         self.blocks = nn.ModuleList(Block(config, i) for i in range(config.depth))
         self.norm = Normed(config.width, config.norm_epsilon)
         self.head = Matrix(config.vocabulary, config.width)
+        self.prefix: Prefix | None = None  # stands before every row of an adapted network
         frequency = config.rope_theta ** (-torch.arange(0, config.head_width, 2).float() / config.head_width)
         angle = torch.outer(torch.arange(config.context).float(), frequency)
         self.register_buffer("turn", torch.polar(torch.ones_like(angle), angle), persistent=False)
@@ -180,20 +186,30 @@ class GPTNetwork(nn.Module):
         ``select`` [M] names flat positions b T + t; then only their logits are computed, [M, V]. Stacked, ids are
         [S, B, T], ``select`` is [S, M] and the logits are [S, B, T, V] or [S, M, V].
         """
-        T = ids.shape[-1]
-        turn = self.turn[cache.positions(T) if cache is not None else slice(T)]
-        turn = turn.unsqueeze(1) if turn.dim() == 3 else turn
-        future = self.future[:T, :T]
-        x = self.embedding(ids)
-        for block in self.blocks:
-            x = block(x, turn, future, cache)
-        if cache is not None:
-            cache.advance(T)
+        x = self._read(ids, cache)
         if select is not None:
             x = pick(x, select)
         (logits,) = self.norm(x, self.head)
         out: torch.Tensor = logits
         return out
+
+    def hidden(self, ids_BT: torch.Tensor, lengths_B: torch.Tensor) -> torch.Tensor:
+        """Return what the output head would read, [B, T, D]; no position sees the padding behind its row."""
+        return self.norm.scaled(self._read(ids_BT, None))
+
+    def _read(self, ids: torch.Tensor, cache: KeyValueCache | None) -> torch.Tensor:
+        """Return the residual stream after the last block."""
+        T = ids.shape[-1]
+        reader = self.prefix if cache is None else cache
+        turn = self.turn[reader.positions(T) if reader is not None else slice(T)]
+        turn = turn.unsqueeze(1) if turn.dim() == 3 else turn
+        future = self.future[:T, :T]
+        x: torch.Tensor = self.embedding(ids)
+        for block in self.blocks:
+            x = block(x, turn, future, reader)
+        if cache is not None:
+            cache.advance(T)
+        return x
 
     @property
     def device(self) -> torch.device:
@@ -213,6 +229,8 @@ class GPTNetwork(nn.Module):
         self, batch: int, length: int, *, prefix: KeyValueCache | None = None, tree: Tree | None = None
     ) -> KeyValueCache:
         """Return an empty key/value cache for ``batch`` rows of at most ``length`` tokens after the shared prefix."""
+        if prefix is None and self.prefix is not None:
+            prefix = self.prefix.cache()
         config, like = self.config, self.embedding.weight
         shape = config.depth, batch, config.heads, length, config.head_width
         return KeyValueCache(*shape, like, prefix=prefix, tree=tree)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from emergence.models.huggingface_pairs import HuggingFacePairs
     from emergence.models.huggingface_tokenizer import HuggingFaceTokenizer
 
-__all__ = ["hub_name", "is_huggingface", "load_huggingface", "pickled"]
+__all__ = ["fetch", "hub_name", "is_huggingface", "load_huggingface", "pickled"]
 
 UNBOUNDED = 2048  # tokens at once where a network knows no bound, as a recurrent one
 
@@ -34,6 +34,20 @@ def is_huggingface(folder: Path) -> bool:
 def hub_name(name: str) -> bool:
     """Say whether a name can be one of the hub's, ``owner/name``, and does not lie in a folder that is there."""
     return bool(re.fullmatch(r"[\w-][\w.-]*/[\w-][\w.-]*", name)) and not Path(name).parent.is_dir()
+
+
+def fetch(name: str, revision: str | None = None) -> Path:
+    """Return the local folder with the safetensors, the configuration and the tokenizer of a model on the hub, which is
+    downloaded unless it was before; raise UserError where it cannot be."""
+    try:
+        from huggingface_hub import snapshot_download
+    except ImportError as error:
+        raise UserError("models on the hub need transformers; pip install 'emergence[huggingface]'") from error
+    patterns = ["*.safetensors", "*.json", "*.txt", "*.model"]
+    try:
+        return Path(snapshot_download(name, revision=revision or "main", allow_patterns=patterns))
+    except Exception as error:  # what the hub's library raises depends on what goes wrong
+        raise UserError(_complaint(name, revision, error)) from error
 
 
 def pickled(folder: Path) -> bool:

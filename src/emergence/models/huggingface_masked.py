@@ -37,6 +37,17 @@ class HuggingFaceMasked:
         device: torch.device = self._embedding.device
         return device
 
+    @property
+    def module(self) -> Any:
+        """The network of transformers."""
+        return self._network
+
+    def hidden(self, ids_BT: torch.Tensor, lengths_B: torch.Tensor) -> torch.Tensor:
+        """Return the last layer's output [B, T, D]; the first ``lengths_B`` positions of a row do not see the rest."""
+        seen = (torch.arange(ids_BT.shape[1], device=ids_BT.device) < lengths_B[:, None]).long()
+        read: torch.Tensor = self._network.base_model(input_ids=ids_BT, attention_mask=seen, return_dict=True)[0]
+        return read
+
     def __call__(self, ids_BT: torch.Tensor, select: torch.Tensor | None = None) -> torch.Tensor:
         """Return logits [B, T, V], or [M, V] at the flat positions ``select``."""
         with selecting(self._network.get_output_embeddings(), select) as selected:

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from inspect import signature
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 import torch.nn.functional as F
@@ -25,6 +25,9 @@ from emergence.models.cache import KeyValueCache, Tree
 from emergence.models.family import Reads
 from emergence.models.fingerprint import fingerprint
 from emergence.models.huggingface_rows import PlainRows
+
+if TYPE_CHECKING:
+    from emergence.models.adapters.prefix import Prefix
 
 __all__ = ["HuggingFaceConfig", "HuggingFaceNetwork", "selecting"]
 
@@ -82,6 +85,7 @@ class HuggingFaceNetwork:
         self._embedding = network.get_input_embeddings().weight
         self._head = network.get_output_embeddings()
         network.config.pad_token_id = None  # else some families warn of padding, which nothing sees here
+        self.prefix: Prefix | None = None  # stands before every row of an adapted network
         self._heads: dict[int, tuple[int, int]] = {}  # block -> heads of keys and values, and their width
         named = "past_key_values" in signature(network.forward).parameters
         self._cache_name = "past_key_values" if named else "cache_params"
@@ -127,10 +131,23 @@ class HuggingFaceNetwork:
             return self._forward(ids_BT, select, use_cache=False)
         return self._attending(ids_BT, cache, select)
 
+    def hidden(self, ids_BT: torch.Tensor, lengths_B: torch.Tensor) -> torch.Tensor:
+        """Return what the output head would read, [B, T, D]; no position sees the padding behind its row."""
+        options = {} if self.prefix is None else self._standing(self.prefix, ids_BT.shape[1])
+        read: torch.Tensor = self._network.base_model(input_ids=ids_BT, use_cache=False, return_dict=True, **options)[0]
+        return read
+
+    @property
+    def module(self) -> Any:
+        """The network of transformers."""
+        return self._network
+
     def new_cache(self, batch: int, length: int, *, prefix: Any = None, tree: Tree | None = None) -> Any:
         """Return an empty cache for ``batch`` rows of at most ``length`` tokens after the shared prefix."""
         if not self.maskable:
             return PlainRows(self._network.config, batch, prefix, one_by_one=self._one_by_one)
+        if prefix is None and self.prefix is not None:
+            prefix = self.prefix.cache()
         heads, width = self._heads[0]
         return KeyValueCache(len(self._heads), batch, heads, length, width, self._embedding, prefix=prefix, tree=tree)
 
@@ -141,13 +158,24 @@ class HuggingFaceNetwork:
     def _attending(self, ids_BT: torch.Tensor, cache: Any, select: torch.Tensor | None) -> torch.Tensor:
         """Read tokens with our attention; ``cache`` says where they stand and what they see."""
         T = ids_BT.shape[1]
-        where = cache.positions(T) if cache is not None else slice(T)
-        if isinstance(where, slice):
-            where = torch.arange(where.start or 0, where.stop, device=self.device)[None]
-        logits = self._forward(ids_BT, select, position_ids=where, use_cache=False, emergence_cache=cache)
+        logits = self._forward(
+            ids_BT, select, use_cache=False, **self._standing(self.prefix if cache is None else cache, T)
+        )
         if cache is not None:
             cache.advance(T)
         return logits
+
+    def _standing(self, reader: Any, T: int) -> dict[str, Any]:
+        """Return where the next T tokens stand and what they see, as options of the network."""
+        where = reader.positions(T) if reader is not None else slice(T)
+        if isinstance(where, slice):
+            where = torch.arange(where.start or 0, where.stop, device=self.device)[None]
+        return {"position_ids": where, "emergence_cache": reader}
+
+    @property
+    def attention_shape(self) -> tuple[int, int, int] | None:
+        """Blocks, heads of keys and values, and their width, or None where attention is not ours."""
+        return (len(self._heads), *self._heads[0]) if self.maskable else None
 
     def _forward(self, ids_BT: torch.Tensor, select: torch.Tensor | None, **options: Any) -> torch.Tensor:
         """Run the network; the output head, and what the family does after it, only works on what is selected."""

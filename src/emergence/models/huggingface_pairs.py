@@ -90,6 +90,15 @@ class HuggingFacePairs:
     def _body(self, prompt: Sequence[int]) -> list[int]:
         return list(prompt[1:] if prompt[0] == self._begin_id else prompt)
 
+    @property
+    def module(self) -> Any:
+        """The network of transformers."""
+        return self._network
+
+    def hidden(self, ids_BT: torch.Tensor, lengths_B: torch.Tensor) -> torch.Tensor:
+        """Return what the encoder makes of texts, [B, T, D], of which the first ``lengths_B`` tokens count."""
+        return self.encode(ids_BT, lengths_B).encoded
+
     def encode(self, ids_BS: torch.Tensor, lengths_B: torch.Tensor) -> _Read:
         """Read prompts, of which the first ``lengths_B`` tokens count."""
         mask_BS = (torch.arange(ids_BS.shape[1], device=ids_BS.device) < lengths_B[:, None]).long()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from typing import Any, final
 
 from emergence.core.errors import UserError
@@ -66,6 +67,21 @@ class HuggingFaceTokenizer:
             return self._plain(texts)
         return [ids[len(self._start) :] for ids in self._plain([START + text for text in texts])]
 
+    def offsets(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """Return the token ids of ``text`` as in `encode` and, for each, the characters that it stands for: from the
+        first to the one behind the last. Raises UserError for a tokenizer that does not know them."""
+        if not self._inner.is_fast:
+            raise UserError(
+                f"the tokenizer of {self._inner.name_or_path} does not say where its tokens stand in a text"
+            )
+        shift = len(START) if self._adds_space else 0
+        found = self._inner(
+            START * bool(shift) + text, add_special_tokens=False, return_offsets_mapping=True, verbose=False
+        )
+        lost = len(self._start) if shift else 0
+        spans = [(max(0, first - shift), max(0, last - shift)) for first, last in found["offset_mapping"][lost:]]
+        return list(found["input_ids"][lost:]), spans
+
     def decode(self, ids: Iterable[int]) -> str:
         """Return the text of ``ids`` without special tokens."""
         text: str = self._inner.decode(
@@ -76,6 +92,10 @@ class HuggingFaceTokenizer:
     def utf8_bytes(self, ids: Iterable[int]) -> int:
         """Return how many bytes of text the ids stand for; half a character at an end counts as U+FFFD."""
         return len(self.decode(ids).encode())
+
+    def save(self, folder: Path) -> None:
+        """Write the tokenizer to a folder in Hugging Face's layout."""
+        self._inner.save_pretrained(folder)
 
     def around(self) -> tuple[list[int], list[int]]:
         """Return the special tokens that stand before and behind a whole text."""

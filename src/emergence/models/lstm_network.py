@@ -74,6 +74,11 @@ class LSTMNetwork(nn.Module):
             x = pick(x, select)
         return linear(x, self.embedding.weight)
 
+    def hidden(self, ids_BT: torch.Tensor, lengths_B: torch.Tensor) -> torch.Tensor:
+        """Return what the output head would read, [B, T, D]; no position sees the padding behind its row."""
+        read: torch.Tensor = self.layers(self.embedding(ids_BT) * math.sqrt(self.config.width))[0]
+        return read
+
     @property
     def device(self) -> torch.device:
         """Where token ids have to be."""

@@ -155,6 +155,13 @@ class MambaNetwork(nn.Module):
         out: torch.Tensor = logits
         return out
 
+    def hidden(self, ids_BT: torch.Tensor, lengths_B: torch.Tensor) -> torch.Tensor:
+        """Return what the output head would read, [B, T, D]; no position sees the padding behind its row."""
+        x = self.embedding(ids_BT)
+        for layer in self.layers:
+            x = x + layer(x, None)[0]
+        return self.norm.scaled(x)
+
     @property
     def device(self) -> torch.device:
         """Where token ids have to be."""

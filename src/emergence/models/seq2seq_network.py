@@ -21,6 +21,7 @@ from emergence.models.layers import WHOLE_ATTENTION, attend, causal_attention, p
 from emergence.models.products import Affine, linear
 
 if TYPE_CHECKING:
+    from emergence.models.adapters.prefix import Prefix
     from emergence.models.family import Reads
     from emergence.models.seq2seq import Seq2SeqConfig
 
@@ -72,13 +73,14 @@ class SelfAttention(nn.Module):
         heads: torch.Tensor = qkv.permute(2, 0, 3, 1, 4).contiguous()
         return heads
 
-    def both_ways(self, x: torch.Tensor, hidden: torch.Tensor | None) -> torch.Tensor:
+    def both_ways(self, x: torch.Tensor, hidden: torch.Tensor | None, prefix: Prefix | None) -> torch.Tensor:
         """Return x [B, S, D] plus what every position mixes from all that are not ``hidden``."""
         q, k, v = self._split(x)
-        mixed: torch.Tensor = x + self.out(attend(q, k, v, hidden).transpose(1, 2).reshape(x.shape))
+        y = attend(q, k, v, hidden) if prefix is None else prefix.both_ways(self.block, q, k, v, hidden)
+        mixed: torch.Tensor = x + self.out(y.transpose(1, 2).reshape(x.shape))
         return mixed
 
-    def backwards(self, x: torch.Tensor, future: torch.Tensor, cache: KeyValueCache | None) -> torch.Tensor:
+    def backwards(self, x: torch.Tensor, future: torch.Tensor, cache: KeyValueCache | Prefix | None) -> torch.Tensor:
         """Return x [B, T, D] plus what every position mixes from itself and those before."""
         q, k, v = self._split(x)
         y = causal_attention(q, k, v, future) if cache is None else cache.attend(self.block, q, k, v)
@@ -121,9 +123,9 @@ class EncoderBlock(nn.Module):
         self.attention = SelfAttention(config, block)
         self.feed_forward = FeedForward(config)
 
-    def forward(self, x: torch.Tensor, hidden: torch.Tensor | None) -> torch.Tensor:
+    def forward(self, x: torch.Tensor, hidden: torch.Tensor | None, prefix: Prefix | None) -> torch.Tensor:
         """Read x [B, S, D]."""
-        out: torch.Tensor = self.feed_forward(self.attention.both_ways(x, hidden))
+        out: torch.Tensor = self.feed_forward(self.attention.both_ways(x, hidden, prefix))
         return out
 
 
@@ -138,7 +140,7 @@ class DecoderBlock(nn.Module):
         self.block = block
 
     def forward(
-        self, x: torch.Tensor, future: torch.Tensor, memory: Memory, cache: KeyValueCache | None
+        self, x: torch.Tensor, future: torch.Tensor, memory: Memory, cache: KeyValueCache | Prefix | None
     ) -> torch.Tensor:
         """Go on with x [B, T, D]."""
         x = self.attention.backwards(x, future, cache)
@@ -162,6 +164,8 @@ class Seq2SeqNetwork(nn.Module):
         self.decoder = nn.ModuleList(DecoderBlock(config, i) for i in range(config.depth))
         self.encoder_norm = nn.LayerNorm(config.width, eps=config.norm_epsilon)
         self.decoder_norm = nn.LayerNorm(config.width, eps=config.norm_epsilon)
+        self.prefix: Prefix | None = None  # stand before every row of an adapted network
+        self.encoder_prefix: Prefix | None = None
         self.register_buffer("position", _sinusoids(config.context + config.extra, config.width), persistent=False)
         whole = min(config.context + config.extra, WHOLE_ATTENTION)
         self.register_buffer("future", torch.full((whole, whole), -torch.inf).triu(1), persistent=False)
@@ -206,17 +210,26 @@ class Seq2SeqNetwork(nn.Module):
 
     def encode(self, ids_BS: torch.Tensor, lengths_B: torch.Tensor) -> Memory:
         """Read prompts, of which the first ``lengths_B`` tokens count."""
+        encoded, hidden = self._read(ids_BS, lengths_B)
+        blocks = [block for block in self.decoder if isinstance(block, DecoderBlock)]
+        return Memory(tuple(block.reading.remember(encoded) for block in blocks), hidden)
+
+    def hidden(self, ids_BT: torch.Tensor, lengths_B: torch.Tensor) -> torch.Tensor:
+        """Return what the encoder makes of texts, [B, T, D], of which the first ``lengths_B`` tokens count."""
+        return self._read(ids_BT, lengths_B)[0]
+
+    def _read(self, ids_BS: torch.Tensor, lengths_B: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor | None]:
+        """Return what the encoder makes of prompts, and minus infinity where there is only padding."""
         S = ids_BS.shape[1]
         hidden = None
         if bool((lengths_B < S).any()):
             beyond = torch.arange(S, device=ids_BS.device) >= lengths_B[:, None]
             hidden = self.position.new_zeros(beyond.shape).masked_fill_(beyond, -torch.inf)[:, None, None]
-        x = self.embedding(ids_BS) * math.sqrt(self.config.width) + self.position[:S]
+        where = slice(S) if self.encoder_prefix is None else self.encoder_prefix.positions(S)
+        x = self.embedding(ids_BS) * math.sqrt(self.config.width) + self.position[where]
         for block in self.encoder:
-            x = block(x, hidden)
-        encoded = self.encoder_norm(x)
-        blocks = [block for block in self.decoder if isinstance(block, DecoderBlock)]
-        return Memory(tuple(block.reading.remember(encoded) for block in blocks), hidden)
+            x = block(x, hidden, self.encoder_prefix)
+        return self.encoder_norm(x), hidden
 
     def decode(self, ids_BT: torch.Tensor, memory: Memory, cache: KeyValueCache | None = None) -> torch.Tensor:
         """Return the logits [B, T, V] of what follows each token of targets that begin with `start_id`; with a cache
@@ -226,10 +239,11 @@ class Seq2SeqNetwork(nn.Module):
 
     def _decode(self, ids_BT: torch.Tensor, memory: Memory, cache: KeyValueCache | None) -> torch.Tensor:
         T = ids_BT.shape[1]
-        where = cache.positions(T) if cache is not None else slice(T)
+        reader = self.prefix if cache is None else cache
+        where = reader.positions(T) if reader is not None else slice(T)
         x: torch.Tensor = self.embedding(ids_BT) * math.sqrt(self.config.width) + self.position[where]
         for block in self.decoder:
-            x = block(x, self.future[:T, :T], memory, cache)
+            x = block(x, self.future[:T, :T], memory, reader)
         if cache is not None:
             cache.advance(T)
         return x
@@ -246,7 +260,8 @@ class Seq2SeqNetwork(nn.Module):
     def new_cache(self, batch: int, length: int) -> KeyValueCache:
         """Return an empty cache of what ``batch`` decoders write, ``length`` tokens at most."""
         config, like = self.config, self.embedding.weight
-        return KeyValueCache(config.depth, batch, config.heads, length, config.head_width, like)
+        prefix = None if self.prefix is None else self.prefix.cache()
+        return KeyValueCache(config.depth, batch, config.heads, length, config.head_width, like, prefix=prefix)
 
 
 def _sinusoids(length: int, width: int) -> torch.Tensor:

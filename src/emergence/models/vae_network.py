@@ -19,6 +19,7 @@ from emergence.models.layers import WHOLE_ATTENTION, pick
 from emergence.models.products import Affine
 
 if TYPE_CHECKING:
+    from emergence.models.adapters.prefix import Prefix
     from emergence.models.family import Reads
     from emergence.models.vae import VAEConfig
 
@@ -28,11 +29,15 @@ __all__ = ["VAENetwork"]
 class BothWays:
     """Attention of an encoder: every position mixes the values of all visible ones of its row."""
 
-    def __init__(self, visible_BT: torch.Tensor) -> None:
+    def __init__(self, visible_BT: torch.Tensor, prefix: Prefix | None) -> None:
         self._mask = visible_BT[:, None, None, :]
+        self._prefix = prefix
 
     def attend(self, block: int, q: torch.Tensor, k: torch.Tensor, v: torch.Tensor) -> torch.Tensor:
         """Return what each position mixes, [B, H, T, K]."""
+        if self._prefix is not None:
+            hidden = q.new_zeros(self._mask.shape).masked_fill_(~self._mask, -torch.inf)
+            return self._prefix.both_ways(block, q, k, v, hidden)
         return F.scaled_dot_product_attention(q, k, v, attn_mask=self._mask)
 
 
@@ -57,6 +62,8 @@ class VAENetwork(nn.Module):
         self.decoder = nn.ModuleList(Block(config.half, i) for i in range(config.depth))
         self.norm = Normed(D, config.norm_epsilon)
         self.head = Matrix(config.vocabulary, D)
+        self.prefix: Prefix | None = None  # stand before every row of an adapted network
+        self.encoder_prefix: Prefix | None = None
         frequency = config.rope_theta ** (-torch.arange(0, config.half.head_width, 2).float() / config.half.head_width)
         angle = torch.outer(torch.arange(config.context).float(), frequency)
         self.register_buffer("turn", torch.polar(torch.ones_like(angle), angle), persistent=False)
@@ -87,13 +94,23 @@ class VAENetwork(nn.Module):
         A sentence is what the decoder is to write: its tokens without the one that stands before all of them, and with
         the end. ``visible`` says which tokens belong to it, at least one of every row.
         """
-        x, everything = self.embedding(ids_BT), BothWays(visible_BT)
-        turn = self.turn[: ids_BT.shape[1]]
+        share_BT1 = (visible_BT / visible_BT.sum(dim=1, keepdim=True)).unsqueeze(-1)
+        mean, log_variance = self.posterior((self._read(ids_BT, visible_BT) * share_BT1).sum(dim=1)).chunk(2, dim=-1)
+        return mean, log_variance
+
+    def hidden(self, ids_BT: torch.Tensor, lengths_B: torch.Tensor) -> torch.Tensor:
+        """Return what the encoder makes of texts, [B, T, D], of which the first ``lengths_B`` tokens count."""
+        return self._read(ids_BT, torch.arange(ids_BT.shape[1], device=ids_BT.device) < lengths_B[:, None])
+
+    def _read(self, ids_BT: torch.Tensor, visible_BT: torch.Tensor) -> torch.Tensor:
+        """Return the encoder's output at every position."""
+        T = ids_BT.shape[1]
+        x, everything = self.embedding(ids_BT), BothWays(visible_BT, self.encoder_prefix)
+        turn = self.turn[slice(T) if self.encoder_prefix is None else self.encoder_prefix.positions(T)]
         for block in self.encoder:
             x = block(x, turn, self.future, everything)
-        share_BT1 = (visible_BT / visible_BT.sum(dim=1, keepdim=True)).unsqueeze(-1)
-        mean, log_variance = self.posterior((self.encoder_norm(x) * share_BT1).sum(dim=1)).chunk(2, dim=-1)
-        return mean, log_variance
+        read: torch.Tensor = self.encoder_norm(x)
+        return read
 
     def forward(
         self,
@@ -108,11 +125,12 @@ class VAENetwork(nn.Module):
         names flat positions b T + t; then only their logits are computed, [M, V].
         """
         T = ids.shape[1]
-        turn = self.turn[cache.positions(T) if cache is not None else slice(T)]
+        reader = self.prefix if cache is None else cache
+        turn = self.turn[reader.positions(T) if reader is not None else slice(T)]
         turn = turn.unsqueeze(1) if turn.dim() == 3 else turn
         x = self.embedding(ids) + self.latent(latent_BZ).unsqueeze(1)
         for block in self.decoder:
-            x = block(x, turn, self.future[:T, :T], cache)
+            x = block(x, turn, self.future[:T, :T], reader)
         if cache is not None:
             cache.advance(T)
         if select is not None:
@@ -137,5 +155,6 @@ class VAENetwork(nn.Module):
 
     def new_cache(self, batch: int, length: int) -> KeyValueCache:
         """Return an empty key/value cache of the decoder for ``batch`` rows of at most ``length`` tokens."""
-        half = self.config.half
-        return KeyValueCache(half.depth, batch, half.heads, length, half.head_width, self.embedding.weight)
+        half, like = self.config.half, self.embedding.weight
+        prefix = None if self.prefix is None else self.prefix.cache()
+        return KeyValueCache(half.depth, batch, half.heads, length, half.head_width, like, prefix=prefix)

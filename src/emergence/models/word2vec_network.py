@@ -89,6 +89,11 @@ class Word2VecNetwork(nn.Module):
             logits_MV[asked_M] = self._analogies(seen_MQ[asked_M])
         return logits_MV if select is not None else logits_MV.view(B, T, -1)
 
+    def hidden(self, ids_BT: torch.Tensor, lengths_B: torch.Tensor) -> torch.Tensor:
+        """Return the vectors of the words, [B, T, D]."""
+        read: torch.Tensor = self.embedding(ids_BT)
+        return read
+
     def _asked(self, seen_MQ: torch.Tensor) -> torch.Tensor:
         """Say which positions stand behind a question."""
         if self.config.question is None:

@@ -14,6 +14,7 @@ from emergence.core.collapse import Collapse
 from emergence.core.forecasts import ForecastFile
 from emergence.core.onset_shift import OnsetShift
 from emergence.core.schema import PER_MODEL, SCORE_COLUMNS, Axis, Calibration, Verdict, VerdictName
+from emergence.core.search import SearchRecord
 
 __all__ = ["VERDICT_ORDER", "Ability", "ReportData", "ScalingFit", "complete", "find_abilities", "models_by_size"]
 
@@ -68,6 +69,7 @@ class ReportData:
     carry_overs: Sequence[CarryOver] = ()
     onset_shifts: Sequence[OnsetShift] = ()
     forecasts: ForecastFile | None = None
+    search: SearchRecord | None = None
     facts: Mapping[str, str] = field(default_factory=dict)
     notes: Sequence[str] = ()
 

@@ -16,6 +16,7 @@ from emergence.report.encodings import Spec
 from emergence.report.families import family_charts
 from emergence.report.gallery import Gallery
 from emergence.report.onset_shift_chart import onset_shift_charts
+from emergence.report.search import search_charts
 from emergence.report.texts import Texts
 from emergence.report.theme import CONFIG
 from emergence.report.wider_charts import collapse_charts, forecast_charts
@@ -24,7 +25,6 @@ __all__ = ["Figure", "figures", "main_figures"]
 
 MOST_FILES = 24  # abilities whose figure is written to a file
 
-_ALWAYS = ("scaling-", "forecasts-", "collapse-", "families-", "onsets-")
 SUFFIXES = (".svg", ".png", ".pdf", ".json", ".html")
 
 
@@ -75,9 +75,11 @@ def figures(data: ReportData, *, limit: int | None = None, language: str = "en")
 
     ``<ability>-<axis>`` holds the headline and the smooth curve side by side, ``<ability>-runs-<axis>`` every run in
     training, ``<ability>-replicas`` the share of able replicas; ``forecasts-<axis>``, ``families-<n>-<axis>``,
-    ``collapse-<n>``, ``onsets-<n>``, ``losses`` and ``scaling-<metric>-<axis>`` (with the family where there are
-    several) exist where the data does. ``limit`` keeps the figures of that many abilities, the most telling ones.
-    Drawing a file takes about a fifth of a second.
+    ``<ability>-<axis>`` holds the headline and the smooth curve side by side, ``<ability>-runs-<axis>`` every run in
+    training, ``<ability>-replicas`` the share of able replicas; ``forecasts-<axis>``, ``families-<n>-<axis>``,
+    ``collapse-<n>``, ``onsets-<n>``, ``search-trials``, ``search-<setting>``, ``losses`` and
+    ``scaling-<metric>-<axis>`` (with the family where there are several) exist where the data does. ``limit`` keeps the
+    figures of that many abilities, the most telling ones. Drawing a file takes about a fifth of a second.
     """
     texts = Texts(language)
     gallery = Gallery(data, texts, legend=True)
@@ -102,6 +104,8 @@ def figures(data: ReportData, *, limit: int | None = None, language: str = "en")
         found[f"collapse-{number}"] = Figure(gallery.standalone([chart], texts("collapse.title")))
     for number, (_, chart) in enumerate(onset_shift_charts(gallery), start=1):
         found[f"onsets-{number}"] = Figure(gallery.standalone([chart], texts("onsets.title")))
+    for name, chart in search_charts(gallery).items():
+        found[f"search-{name}"] = Figure(gallery.standalone([chart], texts("search.title")))
     losses = gallery.losses()
     if losses:
         found["losses"] = Figure(gallery.standalone(losses, texts("losses.title")))
@@ -115,11 +119,12 @@ def main_figures(data: ReportData, *, language: str = "en") -> dict[str, Figure]
     """Return the figures a report leaves as files: the main curve of the most telling abilities, forecasts, losses
     and scaling."""
     abilities = find_abilities(data)[:MOST_FILES]
+    always = ("scaling-", "forecasts-", "collapse-", "families-", "onsets-", "search-")
     wanted = {f"{ability.key}-{ability.primary.axis}" for ability in abilities if ability.primary is not None}
     return {
         name: figure
         for name, figure in figures(data, limit=MOST_FILES, language=language).items()
-        if name in wanted or name == "losses" or name.startswith(_ALWAYS)
+        if name in wanted or name == "losses" or name.startswith(always)
     }
 
 

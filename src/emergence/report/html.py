@@ -18,6 +18,7 @@ from emergence.report.gallery import Chart, Gallery
 from emergence.report.numbers import axis_value, decimal, duration, power, quantity
 from emergence.report.onset_shift_chart import onset_shift_charts
 from emergence.report.samples import sample_sets
+from emergence.report.search import search_charts, search_table, status_colours
 from emergence.report.texts import Texts
 from emergence.report.theme import CONFIG, DARK, VERDICT_COLOURS, rung_colours
 from emergence.report.trust import find_trust
@@ -107,6 +108,9 @@ def render_html(data: ReportData, *, language: str = "en") -> str:
             carry=carry_table(data.carry_overs, texts),
             onsets=[(shift, page.chart(chart)) for shift, chart in onsets],
             trust=find_trust(data, abilities, texts),
+            search=search_table(data, texts),
+            search_charts=[page.chart(chart) for chart in search_charts(gallery).values()],
+            search_legend=_search_legend(data, texts),
             first_rows=_ROWS,
             many_metrics=len({verdict.metric for verdict in data.verdicts}) > 1,
             linked=abilities[:_CARDS],
@@ -152,6 +156,11 @@ def _card_forecast(ability: Ability, data: ReportData, texts: Texts) -> list[tup
         return []
     found = next_forecasts(ability, data)
     return next_cards([f for f in found if f.axis == verdict.axis and f.model == verdict.model], texts)
+
+
+def _search_legend(data: ReportData, texts: Texts) -> list[tuple[str, str, str, str]]:
+    found = [] if data.search is None else status_colours(data.search, texts)
+    return [(name, "", light, DARK[light]) for name, light in found]
 
 
 def _cost(data: ReportData, texts: Texts) -> str:

@@ -15,6 +15,7 @@ from emergence.report.forecasts import forecast_tables
 from emergence.report.gallery import Gallery
 from emergence.report.numbers import MISSING, axis_value, decimal, duration, power, quantity
 from emergence.report.samples import SampleSet, sample_sets
+from emergence.report.search import search_table
 from emergence.report.texts import Texts
 from emergence.report.trust import find_trust
 
@@ -65,7 +66,7 @@ def render_markdown(data: ReportData, *, language: str = "en") -> str:
         "\n".join(f"- **{texts.verdict(name)}**: {texts(f'meaning.{name.value}')}" for name in VERDICT_ORDER),
     ]
     parts.append(" ".join(texts(f"reading.{key}") for key in ("smooth", "explained", "onset", "loss", "intervals")))
-    parts += _run(data, texts)
+    parts += [*_search(data, texts), *_run(data, texts)]
     if data.notes:
         parts += [f"## {texts('notes.title')}", "\n".join(f"- {plain(note)}" for note in data.notes)]
     return "\n\n".join(parts) + "\n"
@@ -282,6 +283,14 @@ def _answer(cell: tuple[str, bool | None, float | None] | None) -> str:
     if cell is None:
         return MISSING
     return code(cell[0]) + (" ✓" if cell[1] else "")
+
+
+def _search(data: ReportData, texts: Texts) -> list[str]:
+    found = search_table(data, texts)
+    if found is None:
+        return []
+    rows = _first([plain(name) for name in found.header], found.rows, texts)
+    return [f"## {texts('search.title')}", plain(found.lead), plain(found.cost), texts("search.values"), *rows]
 
 
 def _run(data: ReportData, texts: Texts) -> list[str]:

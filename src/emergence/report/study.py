@@ -14,6 +14,7 @@ from emergence.analysis import Assessment, fit_power_law
 from emergence.core.errors import UserError
 from emergence.core.forecasts import ForecastFile
 from emergence.core.schema import Axis
+from emergence.core.search import SearchRecord
 from emergence.core.store import DamagedFileError, read_sealed
 from emergence.core.yaml import read_yaml
 from emergence.models.checkpoint import read_config
@@ -42,6 +43,7 @@ def read_study(path: Path) -> ReportData:
         forecast = ForecastFile.model_validate_json(forecasts.read_bytes()) if forecasts.exists() else None
         scores = pl.read_parquet(path / "scores.parquet", glob=False)
         history = _history(path)
+        search = SearchRecord.model_validate(manifest["search"]) if "search" in manifest else None
     except (DamagedFileError, OSError, ValueError, KeyError, pl.exceptions.PolarsError) as error:
         fault = str(error).partition("\n")[0]
         raise UserError(f"the study in {path} is damaged ({fault}); run it again to mend it") from error
@@ -60,6 +62,7 @@ def read_study(path: Path) -> ReportData:
         samples=_samples(path, scores),
         scaling=_scaling(history, scores) if history is not None and study["corpus"] else (),
         facts=_facts(study, manifest, history),
+        search=search,
         notes=manifest.get("notes", []),
     )
 

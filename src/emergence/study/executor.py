@@ -63,11 +63,12 @@ class _Worker:
 class Workers:
     """Up to ``count`` processes and the jobs that wait for one; a context manager.
 
-    The processes start at once, so that their imports go on beside whatever the caller still prepares.
+    The processes start at once, so that their imports go on beside whatever the caller still prepares. One that has
+    nothing left to do ends, unless the processes are ``kept`` for the next call.
     """
 
-    def __init__(self, count: int) -> None:
-        self._count = count
+    def __init__(self, count: int, *, kept: bool = False) -> None:
+        self._count, self._kept = count, kept
         self._waiting: list[dict[str, Any]] = []
         self._memory = MEMORY_SHARE * machine_bytes()
         self._selector = selectors.DefaultSelector()
@@ -87,7 +88,7 @@ class Workers:
 
     def measure(self, request: dict[str, Any]) -> float:
         """Let an idle worker answer `study.packing.measure_here`."""
-        worker = self._active[0]
+        worker = self._active[0] if self._active else self._start()
         worker.give({"measure": request})
         while (events := worker.events()) is not None:
             if events:
@@ -101,8 +102,24 @@ class Workers:
 
         A job whose ``memory`` (bytes) does not fit beside those that run waits until it does. Raises WorkerError when
         a job fails or its worker dies three times, or UserError when it was wrong input that every failed job failed
-        by; the other jobs are finished first.
+        by; the other jobs are finished first. An exception of ``on_event`` ends all of them. It may be called again;
+        workers then start anew.
         """
+        try:
+            self._execute(jobs, on_event)
+        except BaseException:
+            self._abandon()
+            raise
+
+    def _abandon(self) -> None:
+        """End the processes that are at work, and start others where they are kept: those import beside the caller."""
+        self._waiting = []
+        for worker in [worker for worker in self._active if worker.job is not None]:
+            self._end(worker)
+        while self._kept and len(self._active) < self._count:
+            self._start()
+
+    def _execute(self, jobs: Sequence[dict[str, Any]], on_event: Callable[[dict[str, Any]], None]) -> None:
         self._waiting = list(jobs)
         attempts: dict[str, int] = {}
         faults: list[str] = []
@@ -110,9 +127,11 @@ class Workers:
         for worker in self._active:
             worker.job = None
         self._fill()
-        while self._active:
+        while any(worker.job is not None for worker in self._active):
             for worker in [key.data for key, _ in self._selector.select()]:
-                assert worker.job is not None
+                if worker.job is None:  # only its end can be heard
+                    self._end(worker)
+                    continue
                 name = worker.job["name"]
                 events = worker.events()
                 for event in events or []:
@@ -140,7 +159,7 @@ class Workers:
             if wrong_input:
                 raise UserError(f"{faults[0]}{others}; what else was asked for is finished")
             raise WorkerError(
-                f"{faults[0]}{others}; what else was asked for is finished, tracebacks are in models/*/failure.txt"
+                f"{faults[0]}{others}; what else was asked for is finished, tracebacks are in the files failure.txt"
             )
 
     def _fill(self) -> None:
@@ -148,10 +167,10 @@ class Workers:
         those that nothing is left for."""
         for worker in [worker for worker in self._active if worker.job is None]:
             job = self._next()
-            if job is None:
-                self._end(worker)
-            else:
+            if job is not None:
                 worker.give(job)
+            elif not self._kept:
+                self._end(worker)
         while len(self._active) < self._count and (job := self._next()) is not None:
             self._start().give(job)
 

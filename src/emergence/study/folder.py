@@ -29,11 +29,23 @@ from emergence.core.store import (
 )
 from emergence.core.yaml import read_yaml, to_yaml
 
-__all__ = ["SOURCE", "StudyFolder", "kept_embeddings", "open_folder", "records_file"]
+__all__ = [
+    "FREE",
+    "GROWING",
+    "SOURCE",
+    "StudyFolder",
+    "claim",
+    "differences",
+    "kept_embeddings",
+    "open_folder",
+    "records_file",
+]
 
+#: Settings of what is done with trained models: each job of it is done again if it has changed (`study.stages`).
+STAGE_SETTINGS = ("finetune", "compress")
 #: Settings that may change between two runs in one folder, since they do not change what is trained or asked.
 #: The texts themselves are compared by content (`study.prepare`), so their paths may change too.
-FREE = ("description", "analysis", "execution", "corpus.files", "model.allow_pickle")
+FREE = ("description", "analysis", "execution", "corpus.files", "model.allow_pickle", "search.trials", *STAGE_SETTINGS)
 _DIALS = (f"model.ladder.{key}" for key in ("smallest", "largest", "rungs", "counts"))
 #: Settings that may change if every model in the folder stays what it is.
 GROWING = ("model.family", *_DIALS, "model.huggingface", "replicas")
@@ -146,7 +158,7 @@ def open_folder(path: Path, study: StudySettings, shapes: Mapping[str, Any]) -> 
         if not (path / "study.yaml").exists() and any(foreign):
             raise UserError(f"{path} is not empty and holds no study; choose another folder with --out")
         remove_temporary(path)
-        _claim(path, study, shapes)
+        claim(path, study, shapes)
         manifest: dict[str, Any] = {"files": {}, "started": _now(), "events": []}
         lost = False
         try:
@@ -179,7 +191,7 @@ def _embeddings(study: Path) -> Path:
     return study / "data" / "embeddings.safetensors"
 
 
-def _claim(path: Path, study: StudySettings, shapes: Mapping[str, Any]) -> None:
+def claim(path: Path, study: StudySettings, shapes: Mapping[str, Any]) -> None:
     """Write the resolved study, or check that the one there asks the same question of the same models, or of fewer."""
     resolved = study.model_dump(mode="json")
     file = path / "study.yaml"
@@ -187,7 +199,7 @@ def _claim(path: Path, study: StudySettings, shapes: Mapping[str, Any]) -> None:
         before, _ = read_yaml(file)
         with contextlib.suppress(ValidationError):  # what an earlier version did not know takes its default
             before = StudySettings.model_validate(before).model_dump(mode="json")
-        changes = [key for key in _differences(before, resolved) if not key.startswith(FREE)]
+        changes = [key for key in differences(before, resolved) if not key.startswith(FREE)]
         other = next((key for key in changes if key not in GROWING), None)
         lost = _first_lost(path, shapes) if changes and other is None else None
         if other is not None or lost is not None:
@@ -225,10 +237,11 @@ def _next_rung(before: Mapping[str, Any]) -> str:
     return f" (its ladder grows upwards, next to rungs: {dial['rungs'] + 1}, largest: {dial['largest'] * ratio:.6g})"
 
 
-def _differences(before: Any, after: Any, path: str = "") -> Iterator[str]:
+def differences(before: Any, after: Any, path: str = "") -> Iterator[str]:
+    """Yield the dotted names of what differs between two documents."""
     if isinstance(before, dict) and isinstance(after, dict):
         for key in {**before, **after}:
-            yield from _differences(before.get(key), after.get(key), f"{path}.{key}" if path else key)
+            yield from differences(before.get(key), after.get(key), f"{path}.{key}" if path else key)
     elif before != after:
         yield path or "the whole"
 
@@ -241,6 +254,8 @@ def _versions(study: StudySettings) -> dict[str, str]:
     names = ["emergence", "torch", "numpy", "scipy", "tokenizers", "polars", "rjieba", "opencc"]
     if study.model.huggingface:
         names.append("transformers")
+    if study.search is not None:
+        names.append("optuna")
     found = {"python": platform.python_version()}
     for name in names:
         with contextlib.suppress(metadata.PackageNotFoundError):  # some are extras

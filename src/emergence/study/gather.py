@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -17,6 +17,8 @@ from emergence.models.family import FAMILIES
 from emergence.study.folder import SOURCE, StudyFolder
 from emergence.study.plan import Job, Plan
 from emergence.study.published import PublishedPlan, PublishedRun
+from emergence.study.stages import STAGES, StageJob, finished_jobs
+from emergence.tasks.labelled import LabelledTask
 
 __all__ = ["Gathered", "gather"]
 
@@ -29,8 +31,9 @@ class Gathered:
     notes: tuple[str, ...]
 
 
-def gather(plan: Plan | PublishedPlan, folder: StudyFolder) -> Gathered:
-    """Collect what the finished runs left. A diverged run is noted and gives no scores."""
+def gather(plan: Plan | PublishedPlan, folder: StudyFolder, afterwards: Sequence[StageJob] = ()) -> Gathered:
+    """Collect what the finished runs left, and the jobs of stages ``afterwards``. A diverged run is noted and gives no
+    scores."""
     scores = []
     notes = list(folder.manifest.get("events", []))
     beside_others = len(plan.study.model.family) > 1
@@ -38,6 +41,9 @@ def gather(plan: Plan | PublishedPlan, folder: StudyFolder) -> Gathered:
         if own_loss := FAMILIES.load(family).own_loss:
             place = "; it has no place on the axis of loss beside other families" if beside_others else ""
             notes.append(f"the validation loss of {family} is {own_loss}{place}")
+    for name, task in plan.tasks.items():
+        if isinstance(task, LabelledTask):
+            notes += [f"{name}: {note}" for note in task.data().notes]
     jobs: list[Job | PublishedRun] = [*plan.jobs]
     for job in sorted(jobs, key=lambda job: job.name):
         outcome = read_sealed(folder.run(job.name) / "outcome.json")
@@ -51,6 +57,11 @@ def gather(plan: Plan | PublishedPlan, folder: StudyFolder) -> Gathered:
         records = _records(folder, job)
         notes += [*_identical(folder, job), *truncation_notes(records)]
         scores.append(score_records(records, plan.tasks).join(places, on="step", how="left"))
+    for name in STAGES:
+        finished = finished_jobs([job for job in afterwards if job.stage == name], folder)
+        notes += [note for _, outcome, _ in finished for note in outcome["notes"]]
+        answered = [(job, outcome, records) for job, outcome, records in finished if records is not None]
+        scores += STAGES.load(name).rows(plan, answered)
     if not scores:
         raise UserError("every run diverged; lower training.learning_rate and choose another folder with --out")
     return Gathered(

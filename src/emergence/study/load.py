@@ -29,7 +29,7 @@ def built_in_studies() -> dict[str, str]:
 def load_study(name: str, assignments: Iterable[str] = ()) -> StudySettings:
     """Return the validated settings of a study file or a built-in study.
 
-    Paths in ``corpus.files``, folders in ``model.huggingface`` and the ``file`` of a task are relative to the file that
+    Paths in ``corpus.files``, folders in ``model.huggingface`` and the files of a task are relative to the file that
     names them; those given by ``--set`` to the current folder. Raises UserError for anything wrong, naming file and
     line.
     """
@@ -81,9 +81,28 @@ def _with_paths(document: dict[str, Any], base: Path) -> dict[str, Any]:
 
 
 def _with_file(task: Any, base: Path) -> Any:
-    """Return a task of the study with its file, where it has one, as seen from ``base``."""
-    named = isinstance(task, dict) and isinstance(task.get("file"), str) and task["file"]
-    return {**task, "file": str(base / task["file"])} if named else task
+    """Return a task of the study with its files, where it has some, as seen from ``base``."""
+    if not isinstance(task, dict):
+        return task
+    changed = dict(task)
+    for key in ("file", "files", "validation"):
+        if task.get(key):
+            changed[key] = _with_files(task[key], base)
+    if isinstance(task.get("tests"), dict):
+        changed["tests"] = {name: _with_files(value, base) for name, value in task["tests"].items()}
+    return changed
+
+
+def _with_files(value: Any, base: Path) -> Any:
+    """Return names of files (in lists, by class, or under the key ``files`` of a set) as seen from ``base``."""
+    if isinstance(value, str):
+        return str(base / value)
+    if isinstance(value, list):
+        return [_with_files(one, base) for one in value]
+    if isinstance(value, dict):
+        named = {"files": value["files"]} if "files" in value else value
+        return {**value, **{key: _with_files(one, base) for key, one in named.items()}}
+    return value
 
 
 def _with_folder(entry: Any, base: Path) -> Any:

@@ -24,8 +24,18 @@ from emergence.models.family import FAMILIES
 from emergence.study.machine import MEMORY_SHARE, WORKER_BYTES, machine_bytes
 from emergence.study.plan import Job, Plan
 from emergence.study.rungs import Rung
+from emergence.study.teacher import teaching_of
 
-__all__ = ["Group", "Layout", "group_jobs", "lay_out", "measure_here", "most_stacked", "set_stacks"]
+__all__ = [
+    "Group",
+    "Layout",
+    "describe_teaching",
+    "group_jobs",
+    "lay_out",
+    "measure_here",
+    "most_stacked",
+    "set_stacks",
+]
 
 MOST_STACKED = 8
 PROBE_SECONDS = 1.0
@@ -72,7 +82,20 @@ def measure_here(request: dict[str, Any]) -> float:
     from emergence.training.machine import step_seconds
 
     config = FAMILIES.load(request["family"]).config_from(request["config"])
-    return step_seconds(**{**request, "config": config})
+    teaching = None if request["teaching"] is None else teaching_of(request["teaching"])
+    return step_seconds(**{**request, "config": config, "teaching": teaching})
+
+
+def describe_teaching(plan: Plan, rung: Rung) -> dict[str, Any] | None:
+    """Return the teacher that a rung learns from at every position, as plain values for `study.teacher.teaching_of`;
+    None where there is none."""
+    settings = plan.teacher_settings
+    if plan.teacher is None or settings is None or settings.kind != "token":
+        return None
+    if FAMILIES.load(rung.family).learner == "nothing":
+        return None
+    asked = {"temperature": settings.softness, "weight": settings.share}
+    return {"teacher": plan.teacher.to_dict(), **asked}
 
 
 def lay_out(plan: Plan, measure: Callable[[dict[str, Any]], float] = measure_here) -> Layout:
@@ -167,6 +190,7 @@ def _probe(
                 "stacked": rung.stacked,
                 "replicas": size,
                 "seconds": PROBE_SECONDS / (2 * len(plan.rungs)),
+                "teaching": describe_teaching(plan, rung),
             }
             found[rung.name][size] = measure(request) * plan.batch_rows / rows
     return found

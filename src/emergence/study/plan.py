@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from emergence.core.errors import UserError
 from emergence.core.seeds import derive_seed
 from emergence.core.settings import StudySettings, TrainingSettings
+from emergence.core.teacher_settings import TeacherSettings
 from emergence.models.family import FAMILIES
 from emergence.study.machine import machine_bytes, worker_count
 from emergence.study.published import PublishedPlan, plan_published
 from emergence.study.rungs import Rung, check_embeddings, check_families, ladder_of
+from emergence.study.search_found import found_before
+from emergence.study.search_plan import SearchPlan, plan_search
+from emergence.study.taught import check_tokens, teacher_of
+from emergence.study.teacher import Teacher
 from emergence.study.texts import Texts, check_questions, read_texts
 from emergence.tasks.catalogue import make_task
 from emergence.tasks.task import Task
@@ -47,6 +52,33 @@ class Plan:
     checkpoint_steps: tuple[int, ...]
     sources: dict[str, float]  # what is trained on, with its share
     workers: int
+    search: SearchPlan | None = None  # what comes before, while it is still to be done
+    teacher: Teacher | None = None
+
+    @property
+    def teacher_settings(self) -> TeacherSettings | None:
+        """What the study asks of its teacher."""
+        return None if self.study.training is None else self.study.training.teacher
+
+    @property
+    def writing_flops(self) -> float:
+        """FLOPs by which a teacher of kind ``sequence`` writes, at most: as if every text filled a context."""
+        settings = self.teacher_settings
+        if self.teacher is None or settings is None or settings.kind != "sequence":
+            return 0.0
+        context = self.study.model.context
+        return len(self.sources) * self.teacher.forward_flops(settings.number * context, context)
+
+    @property
+    def teaching_flops(self) -> float:
+        """FLOPs of all forward passes of a teacher, at most."""
+        settings = self.teacher_settings
+        if self.teacher is None or settings is None or settings.kind != "token":
+            return self.writing_flops
+        context, tokens = self.study.model.context, self.tokens * self.schedule.computed_steps / self.steps
+        taught = [job for job in self.jobs if FAMILIES.load(job.rung.family).learner != "nothing"]
+        share = [FAMILIES.load(job.rung.family).predicted_share for job in taught]
+        return sum(self.teacher.forward_flops(tokens, context, own * tokens) for own in share)
 
     @property
     def jobs(self) -> list[Job]:
@@ -72,8 +104,9 @@ class Plan:
 
     @property
     def flops(self) -> float:
-        """FLOPs of all training."""
-        return sum(job.rung.flops for job in self.jobs) * self.schedule.computed_steps / self.steps
+        """FLOPs of all training, with those of a teacher."""
+        training = sum(job.rung.flops for job in self.jobs) * self.schedule.computed_steps / self.steps
+        return training + self.writing_flops
 
     @property
     def flops_apart(self) -> float:
@@ -107,13 +140,22 @@ class Plan:
 def make_plan(study: StudySettings, folder: Path | None = None) -> Plan | PublishedPlan:
     """Derive the plan of a study; raise UserError for whatever cannot be: names, texts, sizes, memory.
 
-    A study that was begun in ``folder`` goes on with the token vectors that are kept there; those of the run that they
-    came from are not needed any more.
+    A study that was begun in ``folder`` goes on with the token vectors that are kept there, and those of the run that
+    they came from are not needed any more; a search that is finished there is not planned again.
     """
     tasks = {task.name: make_task(task.name, task.options) for task in study.tasks}
     if study.training is None:
         return plan_published(study, tasks)
-    return _plan_training(study, study.training, tasks, folder)
+    plan = _plan_training(study, study.training, tasks, folder)
+    if study.search is None or found_before(study, folder) is not None:
+        return plan
+
+    def plan_again(changed: StudySettings) -> Plan:
+        assert changed.training is not None
+        own = {task.name: make_task(task.name, task.options) for task in changed.tasks}
+        return _plan_training(changed, changed.training, own, folder)
+
+    return replace(plan, search=plan_search(plan, plan_again))
 
 
 def _plan_training(
@@ -121,7 +163,11 @@ def _plan_training(
 ) -> Plan:
     """Derive the plan of a study that trains its models."""
     check_families(study)
-    texts = read_texts(study, tasks)
+    teacher = teacher_of(study, tasks)
+    beside = teacher if training.teacher is not None and training.teacher.kind == "token" else None
+    texts = read_texts(study, tasks, None if beside is None else beside.tokenizer())
+    if beside is not None:
+        check_tokens(beside, texts, tasks)
     context = study.model.context
     check_questions(study, tasks, texts)
     batch_rows = max(1, round(training.batch_tokens / context))
@@ -130,7 +176,7 @@ def _plan_training(
     rungs = [
         rung
         for family in study.model.family
-        for rung in ladder_of(study, training, family, tasks, texts.tokenizer, tokens, batch_rows * context)
+        for rung in ladder_of(study, training, family, tasks, texts.tokenizer, tokens, batch_rows * context, beside)
     ]
     check_embeddings(study, texts, rungs, folder)
     sources = _sources(study, tasks)
@@ -144,6 +190,7 @@ def _plan_training(
         checkpoint_steps=_checkpoints(study, steps, batch_rows * context, texts, sources),
         sources=sources,
         workers=_workers(study, rungs),
+        teacher=teacher,
     )
 
 

@@ -10,6 +10,7 @@ from emergence.core.seeds import stream
 from emergence.models.vectors import read_vectors, save_vectors
 from emergence.study.coverage import note_unknown
 from emergence.study.folder import StudyFolder, kept_embeddings
+from emergence.study.lessons import Lessons, Written, read_written
 from emergence.study.plan import Plan
 from emergence.tasks.task import GeneratedTask
 from emergence.text import open_packed, pack
@@ -26,14 +27,18 @@ VALIDATION_ROWS = 512
 def prepare(plan: Plan, folder: StudyFolder) -> None:
     """Write the tokenizer, packed texts and example rows, or reuse what is there; note what the tokenizer cannot write.
 
+    Of what is trained on, a teacher may have written the answers and the texts (`study.lessons`).
+
     Raises UserError when the texts are not those this folder was begun with.
     """
     data, texts, context = folder.data, plan.texts, plan.study.model.context
     _same_texts(plan, folder)
     texts.tokenizer.save(data / "tokenizer.json")
     _remove_unread(plan, folder)
+    taught = read_written(plan, folder)
     if texts.corpus is not None:
-        for name, documents in (("training", texts.training), ("validation", texts.validation)):
+        training_documents = _written_texts(plan, taught) if "corpus" in taught else texts.training
+        for name, documents in (("training", training_documents), ("validation", texts.validation)):
             packed = pack(documents, texts.tokenizer, data / f"corpus-{name}.bin")
             if plan.study.corpus is not None and plan.study.corpus.rows != "windows":
                 rows_file = data / f"corpus-{name}-rows.bin"
@@ -50,20 +55,38 @@ def prepare(plan: Plan, folder: StudyFolder) -> None:
         task = plan.tasks[name]
         assert isinstance(task, GeneratedTask)
         budget = min(plan.tokens * plan.sources[name], MOST_ROW_TOKENS)
+        own = {"options": task.options.model_dump(), "seed": plan.study.seed}
+        own |= {"data": task.fingerprint} if task.fingerprint else {}
+        written = taught.get(name)
         for split, rows in (("train", max(1, round(budget / context))), ("validation", VALIDATION_ROWS)):
+            maker = written if split == "train" and written is not None else task
             pack_rows(
-                task,
+                maker,
                 texts.tokenizer,
                 data / f"{name}-{split}.bin",
                 split=split,
                 rows=rows,
                 context=context,
                 rng=stream(plan.study.seed, name, split),
-                identity={"options": task.options.model_dump(), "seed": plan.study.seed}
-                | ({"data": task.data} if task.data else {}),
+                identity=own | ({"teacher": maker.fingerprint} if isinstance(maker, Written) else {}),
             )
+    for written in taught.values():
+        if written.lost:
+            folder.note(written.lost)
     note_unknown(plan, folder)
     folder.record_files(data)
+
+
+def _written_texts(plan: Plan, taught: Lessons) -> tuple[str, ...]:
+    """Return the texts that a teacher wrote in the place of the corpus; raise UserError where they are too few."""
+    texts = tuple(taught["corpus"].texts)
+    tokens = sum(len(ids) + 1 for ids in plan.texts.tokenizer.encode_arrays(texts))
+    if tokens < plan.study.model.context + 1:
+        raise UserError(
+            f"the texts of the teacher hold {tokens} tokens, but a context of {plan.study.model.context} needs one "
+            "more; raise training.teacher.texts"
+        )
+    return texts
 
 
 def _remove_unread(plan: Plan, folder: StudyFolder) -> None:

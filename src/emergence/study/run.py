@@ -1,9 +1,10 @@
 """The whole flow of a study, and the file to read first.
 
 A study trains a ladder of models (`models`, `training`) on texts and tasks (`text`, `tasks`), asks every checkpoint
-every task (`generation`, `evaluation`), and lets the statistics decide what appeared (`analysis`). Models that somebody
-else trained (`published`) are asked and judged alone. Everything is kept in one folder; what is there already is not
-done again.
+every task (`generation`, `evaluation`), may fine-tune and compress what it has trained (`stages`), and lets the
+statistics decide what appeared (`analysis`). Where it has a search, that comes first and chooses settings (`search`).
+Models that somebody else trained (`published`) are asked and judged alone. Everything is kept in one folder; what is
+there already is not done again.
 """
 
 from __future__ import annotations
@@ -24,13 +25,19 @@ from emergence.models.family import FAMILIES
 from emergence.study.asking_published import describe_asking, forget_changed
 from emergence.study.executor import WorkerError, Workers
 from emergence.study.findings import Findings, ask_forecasts, find, read_forecasts, with_earlier, write_findings
-from emergence.study.folder import SOURCE, StudyFolder, open_folder
+from emergence.study.folder import SOURCE, StudyFolder, claim, open_folder
 from emergence.study.gather import gather
-from emergence.study.packing import Group, group_jobs, lay_out, set_stacks
+from emergence.study.lessons import lessons_to_write, written_flops
+from emergence.study.packing import Group, describe_teaching, group_jobs, lay_out, set_stacks
 from emergence.study.plan import Job, Plan, make_plan
 from emergence.study.prepare import prepare
 from emergence.study.published import PublishedPlan, PublishedRun
 from emergence.study.rungs import can_do
+from emergence.study.search import search_settings
+from emergence.study.search_found import found_before, with_found
+from emergence.study.search_plan import SearchPlan
+from emergence.study.searching import require_optuna
+from emergence.study.stages import run_stages, stage_jobs
 
 __all__ = ["run_study"]
 
@@ -46,23 +53,41 @@ def run_study(study: StudySettings, path: Path, progress: Progress = lambda even
     input that is wrong, and WorkerError when a run cannot be finished. Interrupted anywhere, a second call continues
     and ends with the same scores.
     """
+    study = with_found(study, path)
     plan = make_plan(study, path)
+    if study.search is not None:
+        require_optuna()
     with open_folder(path, study, plan.shapes) as folder:
+        if isinstance(plan, Plan) and plan.search is not None:
+            _search(plan, plan.search, folder, progress)
+            study = with_found(study, path)
+            plan = make_plan(study, path)
+            claim(path, study, plan.shapes)
+        if (searched := found_before(study, path)) is not None:
+            folder.manifest["search"] = searched.model_dump(mode="json")
         progress({"event": "plan", "plan": plan})
         earlier = read_forecasts(path / "forecasts.json")
-        jobs = _unfinished(plan, folder)
-        with Workers(min(plan.workers, len(jobs))) as workers:
-            if isinstance(plan, Plan):
-                prepare(plan, folder)
-            _run_jobs(plan, folder, jobs, workers, progress)
+        jobs, afterwards = _unfinished(plan, folder), stage_jobs(plan)
+        lessons = lessons_to_write(plan, folder) if isinstance(plan, Plan) else []
+        with Workers(min(plan.workers, max(len(jobs), len(lessons), len(afterwards)))) as workers:
+            _do(plan, folder, jobs, workers, progress)
+            run_stages(plan, folder, workers, progress, afterwards)
         progress({"event": "judging", "doing": "gathering the scores"})
-        gathered = gather(plan, folder)
+        gathered = gather(plan, folder, afterwards)
         findings = _find(study, gathered.scores, progress)
         folder.manifest["notes"] = [*gathered.notes, *findings.notes]
         # Forecasts made before stay, with their date, and are compared with the rungs that are new.
         forecasts = with_earlier(earlier, findings.forecasts, gathered.scores)
         with folder.rewriting("scores.parquet", "verdicts.json", "forecasts.json"):
             write_findings(path, gathered.scores, findings.assessment, forecasts)
+
+
+def _let_write(lessons: list[dict[str, Any]], workers: Workers, progress: Progress) -> None:
+    """Let the teacher write what the models are to read."""
+    if lessons:
+        sources = list(dict.fromkeys(lesson["source"] for lesson in lessons))
+        progress({"event": "lessons", "sources": sources, "texts": sum(lesson["count"] for lesson in lessons)})
+        workers.execute(lessons, progress)
 
 
 def _find(study: StudySettings, scores: pl.DataFrame, progress: Progress) -> Findings:
@@ -78,6 +103,36 @@ def _find(study: StudySettings, scores: pl.DataFrame, progress: Progress) -> Fin
     )
 
 
+def _search(plan: Plan, search: SearchPlan, folder: StudyFolder, progress: Progress) -> None:
+    """Let the search train and ask its trials, whose processes are kept from one trial to the next.
+
+    One process more than a trial needs is ready to take the place of one that is stopped.
+    """
+    with Workers(min(plan.workers, search.runs + 1), kept=True) as workers:
+
+        def train(trial: Plan, own: StudyFolder, on_event: Progress) -> None:
+            _do(trial, own, _unfinished(trial, own), workers, on_event, watched=True)
+
+        search_settings(plan.study, search, folder, train, progress)
+
+
+def _do(
+    plan: AnyPlan,
+    folder: StudyFolder,
+    jobs: list[AnyJob],
+    workers: Workers,
+    progress: Progress,
+    *,
+    watched: bool = False,
+) -> None:
+    """Train and ask. ``progress`` is told of every checkpoint that is on the disk with its answers where the runs are
+    ``watched``, and may end them by an exception."""
+    if isinstance(plan, Plan):
+        _let_write(lessons_to_write(plan, folder), workers, progress)
+        prepare(plan, folder)
+    _run_jobs(plan, folder, jobs, workers, progress, watched)
+
+
 def _unfinished(plan: AnyPlan, folder: StudyFolder) -> list[AnyJob]:
     """Return the runs that are still to be done, or to be done further."""
     jobs = [job for job in plan.jobs if not _finished(folder, job)]
@@ -87,7 +142,9 @@ def _unfinished(plan: AnyPlan, folder: StudyFolder) -> list[AnyJob]:
     return jobs
 
 
-def _run_jobs(plan: AnyPlan, folder: StudyFolder, jobs: list[AnyJob], workers: Workers, progress: Progress) -> None:
+def _run_jobs(
+    plan: AnyPlan, folder: StudyFolder, jobs: list[AnyJob], workers: Workers, progress: Progress, watched: bool
+) -> None:
     """Train and evaluate what is not finished yet, replicas of small rungs together."""
     started = time.monotonic()
 
@@ -100,7 +157,7 @@ def _run_jobs(plan: AnyPlan, folder: StudyFolder, jobs: list[AnyJob], workers: W
 
     progress({"event": "jobs", "waiting": [job.name for job in jobs], "total": len(plan.jobs)})
     try:
-        described = _described(plan, folder, jobs, workers) if jobs else []
+        described = _described(plan, folder, jobs, workers, watched) if jobs else []
         progress({"event": "groups", "names": [job["name"] for job in described]})
         workers.execute(described, on_event)
     finally:
@@ -108,13 +165,16 @@ def _run_jobs(plan: AnyPlan, folder: StudyFolder, jobs: list[AnyJob], workers: W
         folder.save()
 
 
-def _described(plan: AnyPlan, folder: StudyFolder, jobs: list[AnyJob], workers: Workers) -> list[dict[str, Any]]:
+def _described(
+    plan: AnyPlan, folder: StudyFolder, jobs: list[AnyJob], workers: Workers, watched: bool
+) -> list[dict[str, Any]]:
     """Return what the workers are to do, in that order."""
     if isinstance(plan, PublishedPlan):
         return [describe_asking(plan, folder, job) for job in plan.jobs if job in jobs]
     begun = {job.name: last_step(folder.run(job.name)) for job in jobs}
     waiting = [job for job in plan.jobs if job.name in begun]
-    return [describe(plan, folder, group) for group in group_jobs(waiting, _stacks(plan, folder, workers), begun)]
+    groups = group_jobs(waiting, _stacks(plan, folder, workers), begun)
+    return [describe(plan, folder, group, watched=watched) for group in groups]
 
 
 def _stacks(plan: Plan, folder: StudyFolder, workers: Workers) -> dict[str, int]:
@@ -183,13 +243,15 @@ def _check_contents(folder: StudyFolder, job: AnyJob) -> None:
             table.unlink()
 
 
-def describe(plan: Plan, folder: StudyFolder, group: Group) -> dict[str, Any]:
-    """Return the runs of a group as plain values, for the worker that will do them."""
+def describe(plan: Plan, folder: StudyFolder, group: Group, *, watched: bool = False) -> dict[str, Any]:
+    """Return the runs of a group as plain values, for the worker that will do them; ``watched`` ones tell of every
+    checkpoint that is on the disk with its answers."""
     study, training, family = plan.study, plan.study.training, FAMILIES.load(group.rung.family)
     assert training is not None
     return {
         "name": group.name,
         "memory": group.memory,
+        "watched": watched,
         "folder": str(folder.path.resolve()),
         "rung": group.rung.name,
         "runs": group.runs,
@@ -197,9 +259,10 @@ def describe(plan: Plan, folder: StudyFolder, group: Group) -> dict[str, Any]:
         "study_seed": study.seed,
         "sources": plan.sources,
         "batch_rows": plan.batch_rows,
-        "tasks": {task.name: task.options for task in study.tasks if can_do(family, task.name)},
+        "tasks": {task.name: task.options for task in study.tasks if can_do(family, task.kind)},
         "shots": list(study.evaluation.shots),
         "examples": study.evaluation.examples,
+        "teaching": describe_teaching(plan, group.rung),
         "spec": {
             "family": group.rung.family,
             "config": group.rung.config.to_dict(),
@@ -210,5 +273,7 @@ def describe(plan: Plan, folder: StudyFolder, group: Group) -> dict[str, Any]:
             "clip": training.clip,
             "schedule": asdict(plan.schedule),
             "embeddings": str(folder.embeddings.resolve()) if training.initialise_embeddings is not None else None,
+            "beforehand": 0.0 if family.learner == "nothing" else written_flops(plan, folder),
+            "sharers": len(plan.jobs),
         },
     }

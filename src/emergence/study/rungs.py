@@ -13,6 +13,7 @@ from emergence.models.family import FAMILIES, Family, ladder
 from emergence.models.vectors import Vectors, load_vectors, read_vectors
 from emergence.study.folder import kept_embeddings
 from emergence.study.machine import run_bytes
+from emergence.study.teacher import Teacher
 from emergence.study.texts import Texts
 from emergence.tasks.catalogue import DRAWN, NAMED_ONLY
 from emergence.tasks.task import GeneratedTask, Task
@@ -31,7 +32,7 @@ class Rung:
     name: str
     family: str
     config: Any
-    flops: float  # of one run, all positions predicted
+    flops: float  # of one run, all positions predicted, with those of a teacher that reads beside it
     memory: float  # bytes of one run at its peak, estimated
     stacked: bool  # whether its products have the form that replicas can share
 
@@ -44,8 +45,12 @@ def ladder_of(
     tokenizer: Tokenizer,
     tokens: int,
     batch_tokens: int,
+    teacher: Teacher | None = None,
 ) -> list[Rung]:
-    """Return the ladder of one family, told of the tokens and the tasks where it asks for them."""
+    """Return the ladder of one family, told of the tokens and the tasks where it asks for them.
+
+    A ``teacher`` reads every token beside its students.
+    """
     dial, context = study.model.ladder, study.model.context
     assert dial is not None
     prefix = f"{family}-" if len(study.model.family) > 1 else ""
@@ -54,13 +59,17 @@ def ladder_of(
     if own.informed is not None:
         options = {name: task.options.model_dump() for name, task in tasks.items() if isinstance(task, GeneratedTask)}
         configs = [own.informed(config, tokenizer.spellings(), options) for config in configs]
+    taught, room = 0.0, 0.0
+    if teacher is not None and own.learner != "nothing":
+        taught = teacher.forward_flops(tokens, context, own.predicted_share * tokens)
+        room = teacher.bytes_beside(batch_tokens, tokenizer.vocabulary_size)
     return [
         Rung(
             name=f"{prefix}R{index:02d}",
             family=family,
             config=config,
-            flops=own.training_passes * config.forward_flops(tokens, context, own.predicted_share * tokens),
-            memory=run_bytes(config, batch_tokens, branches=bool(training.budgets)),
+            flops=own.training_passes * config.forward_flops(tokens, context, own.predicted_share * tokens) + taught,
+            memory=run_bytes(config, batch_tokens, branches=bool(training.budgets)) + room,
             stacked=own.stackable and worth_stacking(config, batch_tokens),
         )
         for index, config in enumerate(configs)
@@ -85,16 +94,16 @@ def check_families(study: StudySettings) -> None:
     """
     families = [FAMILIES.load(name) for name in study.model.family]
     for task in study.tasks:
-        unable = [family for family in families if not can_do(family, task.name)]
-        if unable and (task.name not in NAMED_ONLY or len(unable) == len(families)):
-            able = [name for name in FAMILIES if can_do(FAMILIES.load(name), task.name)]
+        unable = [family for family in families if not can_do(family, task.kind)]
+        if unable and (task.kind not in NAMED_ONLY or len(unable) == len(families)):
+            able = [name for name in FAMILIES if can_do(FAMILIES.load(name), task.kind)]
             only = "" if unable[0].tasks is None else f", only {', '.join(unable[0].tasks)}"
             raise UserError(
                 f"the family {unable[0].name} cannot do the task {task.name}{only}; families that can: "
                 f"{', '.join(able)}"
             )
     for family in families:
-        if not any(can_do(family, task.name) for task in study.tasks):
+        if not any(can_do(family, task.kind) for task in study.tasks):
             example = "text" if family.tasks is None else family.tasks[0]
             raise UserError(f"the family {family.name} can do no task of this study; add one, for example {example}")
         if not family.corpus and study.corpus is not None:

@@ -59,12 +59,13 @@ class Texts:
         return digest.hexdigest()
 
 
-def read_texts(study: StudySettings, tasks: dict[str, Task]) -> Texts:
-    """Read and split the corpus, and build the tokenizer on its training part and on what the tasks write."""
+def read_texts(study: StudySettings, tasks: dict[str, Task], given: Tokenizer | None = None) -> Texts:
+    """Read and split the corpus, and build the tokenizer on its training part and on what the tasks write, unless one
+    is ``given`` and the study asks for no other."""
     alphabet = "".join(sorted({character for task in tasks.values() for character in task.alphabet}))
-    files = tuple(task.data for task in tasks.values() if isinstance(task, GeneratedTask) and task.data)
+    files = tuple(task.fingerprint for task in tasks.values() if isinstance(task, GeneratedTask) and task.fingerprint)
     if study.corpus is None:
-        return Texts(build_tokenizer(TokenizerSettings(kind="char"), [], alphabet), files=files)
+        return Texts(given or build_tokenizer(TokenizerSettings(kind="char"), [], alphabet), files=files)
     if not study.corpus.files:
         raise UserError(
             f"study {study.name} needs texts: add corpus.files, for example --set corpus.files=my-texts/*.txt"
@@ -78,7 +79,9 @@ def read_texts(study: StudySettings, tasks: dict[str, Task]) -> Texts:
     training, validation = split_corpus(corpus, seed=study.seed)
     # A character that only the held-out part has would be unknown to every model; the alphabet is not a secret.
     everything = [*training, *validation] if study.corpus.tokenizer.kind == "char" else training
-    tokenizer = build_tokenizer(study.corpus.tokenizer, everything, alphabet, fold=fold)
+    plain = fold is None and study.corpus.tokenizer == TokenizerSettings()
+    own = None if plain else build_tokenizer(study.corpus.tokenizer, everything, alphabet, fold=fold)
+    tokenizer = own or given or build_tokenizer(study.corpus.tokenizer, everything, alphabet)
     for name, part in (("training", training), ("validation", validation)):
         if study.corpus.rows == "windows":
             _check_length(part, tokenizer, study.model.context, name)

@@ -35,6 +35,7 @@ def run_group(job: dict[str, Any], report: Report) -> None:
     from emergence.models.family import FAMILIES
     from emergence.study.asking import Examiner
     from emergence.study.prepare import open_mixture
+    from emergence.study.teacher import teaching_of
     from emergence.study.texts import study_context
     from emergence.text import Tokenizer
     from emergence.training.loop import RunSpec, train
@@ -63,7 +64,12 @@ def run_group(job: dict[str, Any], report: Report) -> None:
         for name, loss in zip(job["runs"], losses, strict=True):
             report({"event": "training", "run": name, "share": share, "loss": loss})
 
-    outcomes = train(spec, data, runs, at_checkpoint=at_checkpoint, progress=progress)
+    def examined(replica: int, step: int) -> None:
+        report({"event": "examined", "run": job["runs"][replica], "step": step})
+
+    kept = examined if job["watched"] else None
+    teaching = None if job["teaching"] is None else teaching_of(job["teaching"])
+    outcomes = train(spec, data, runs, at_checkpoint=at_checkpoint, progress=progress, kept=kept, teaching=teaching)
     for replica, (name, run, outcome) in enumerate(zip(job["runs"], runs, outcomes, strict=True)):
         notes = list(outcome.notes)
         if outcome.diverged is not None:
@@ -106,7 +112,15 @@ def main() -> None:
             events.write(json.dumps({"job": name, **event}) + "\n")
 
         try:
-            if "checkpoints" in job:
+            if "stage" in job:
+                from emergence.study.stages import STAGES
+
+                STAGES.load(job["stage"]).work(job, report)
+            elif "lesson" in job:
+                from emergence.study.writing import write_lesson
+
+                write_lesson(job, report)
+            elif "checkpoints" in job:
                 from emergence.study.asking_published import ask_published
 
                 ask_published(job, report)
@@ -114,8 +128,9 @@ def main() -> None:
                 run_group(job, report)
             report({"event": "done"})
         except BaseException as fault:
-            for name in job["runs"]:
-                write_bytes(Path(job["folder"]) / "models" / name / "failure.txt", traceback.format_exc().encode())
+            homes = [Path(job["folder"]) / "models" / name for name in job["runs"]] or [Path(job["home"])]
+            for home in homes:
+                write_bytes(home / "failure.txt", traceback.format_exc().encode())
             wrong = isinstance(fault, UserError)
             reason = str(fault) if wrong else f"{type(fault).__name__}: {fault}"
             report({"event": "failed", "reason": reason, "wrong_input": wrong})

@@ -14,7 +14,7 @@ import math
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, ClassVar, Protocol, TypeVar, runtime_checkable
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import numpy.typing as npt
@@ -89,7 +89,9 @@ class Question:
     """One example as a model is asked it. ``answer_length`` is the most tokens to generate; 0 asks for none.
 
     An answer that is only shown may be sampled several times: the output has one of ``samples`` a line. With
-    ``source_ids`` a model with a bottleneck answers from the latent vector of that text.
+    ``source_ids`` a model with a bottleneck answers from the latent vector of that text. With ``choices``, tokens of
+    every possible answer, the output is the most probable of these, and nothing is generated. ``accepted`` are all
+    answers that count as right where there are others than the target.
     """
 
     prompt: str
@@ -101,6 +103,8 @@ class Question:
     closes: bool = False  # whether the last of ``target_ids`` is the end of a document, which is no byte of text
     samples: int = 1
     source_ids: tuple[int, ...] = ()
+    choices: tuple[tuple[int, ...], ...] = ()
+    accepted: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -180,14 +184,15 @@ class GeneratedTask(ABC):
     one split to another.
     """
 
-    name: ClassVar[str]
+    name: str
     trains = True
     headline = "exact_match"
     smooth: tuple[str, ...] = ("target_logprob", "target_prob")
     floor = 0.0
     alphabet: str
     options: TaskOptions
-    data = ""  # hash of what it read from a file
+    fingerprint = ""  # hash of what it read from files
+    smaller = "ask for a smaller task"  # what mends a question that is too long
     ends = True  # False where every answer has the same length, so that the end needs no token
 
     @abstractmethod
@@ -275,13 +280,13 @@ class GeneratedTask(ABC):
         if answer >= context.context:
             raise UserError(
                 f"an answer of {answer} tokens to task {self.name} does not fit into a context of {context.context}; "
-                "ask for a smaller task"
+                + self.smaller
             )
         longest = max(len(q.prompt_ids) + len(q.target_ids) for q in result)
         if longest > context.context and not context.truncates:
             raise UserError(
                 f"task {self.name} with {shots} shots needs {longest} tokens but model.context is {context.context}; "
-                "raise the context, or ask for fewer shots or a smaller task"
+                f"raise the context, ask for fewer shots, or {self.smaller}"
             )
         return result
 

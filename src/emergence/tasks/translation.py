@@ -71,7 +71,7 @@ class Translation(GeneratedTask):
         if self.options.file:
             self._read(Path(self.options.file), self.options.longest)
         self.alphabet = "".join(sorted({ARROW, *(letter for pair in self._pairs for side in pair for letter in side)}))
-        self.data = hashlib.sha256(repr(self._pairs).encode()).hexdigest() if self._pairs else ""
+        self.fingerprint = hashlib.sha256(repr(self._pairs).encode()).hexdigest() if self._pairs else ""
 
     def _read(self, file: Path, longest: int | None) -> None:
         """Read the pairs. Their groups and the translations of a sentence are those of the whole file."""

@@ -11,7 +11,7 @@ from pathlib import Path
 from emergence.core.errors import UserError, nearest
 from emergence.text.shapes import document_in, documents_in, parse_json
 
-__all__ = ["Corpus", "distinct", "lines_of", "read_corpus", "split_corpus"]
+__all__ = ["Corpus", "distinct", "lines_of", "matching_files", "read_corpus", "split_corpus"]
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def _files(patterns: Sequence[str], base: Path) -> tuple[Path, ...]:
     found: dict[Path, Path] = {}  # by the file itself: two patterns may match it, under two names
     for pattern in patterns:
         try:
-            matches = _matches(pattern, base)
+            matches = matching_files(pattern, base)
         except OSError as error:
             raise UserError(f"cannot look for '{pattern}' in {base.absolute()}: {error.strerror}") from error
         for path in matches:
@@ -116,8 +116,11 @@ def _files(patterns: Sequence[str], base: Path) -> tuple[Path, ...]:
     return tuple(found.values())
 
 
-def _matches(pattern: str, base: Path) -> list[Path]:
-    """Return the absolute paths of the files that one pattern matches, in order of name."""
+def matching_files(pattern: str, base: Path) -> list[Path]:
+    """Return the absolute paths of the files that one pattern matches, in order of name.
+
+    Raises UserError for a pattern that matches nothing, and for a folder.
+    """
     path = (base / Path(pattern).expanduser()).absolute()
     if path.is_dir():
         raise UserError(f"{path} is a folder; name files in it, for example {Path(pattern) / '*.txt'}")

@@ -24,6 +24,10 @@ class LanguageTokenizer(Protocol):
     def encode_batch(self, texts: Sequence[str]) -> list[list[int]]:
         """Return the token ids of every text."""
 
+    def offsets(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """Return the token ids of ``text`` and the characters that each stands for, from the first to the one behind
+        the last."""
+
     def decode(self, ids: Iterable[int]) -> str:
         """Return the text of ``ids`` without special tokens."""
 

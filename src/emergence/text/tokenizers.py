@@ -109,6 +109,19 @@ class Tokenizer:
         """Return how many bytes of text the ids stand for; a token may be half a character, a special one is none."""
         return int(self._sizes[list(ids)].sum())
 
+    def offsets(self, text: str) -> tuple[list[int], list[tuple[int, int]]]:
+        """Return the token ids of ``text`` and, for each, the characters of the folded text that it stands for: from
+        the first to the one behind the last. Tokens that share a character both have it."""
+        ids = self.encode(text)
+        ends = np.cumsum(self._sizes[ids]) if ids else np.zeros(0, dtype=np.int64)
+        folded = self.fold(text)
+        starts_at = np.cumsum([0, *(len(character.encode()) for character in folded)])  # of each character, in bytes
+        if self.unknown_id is not None and self.unknown_id in ids:  # one token stands for one character there
+            return ids, [(place, place + 1) for place in range(len(ids))]
+        first = np.searchsorted(starts_at, ends - self._sizes[ids], side="right") - 1 if ids else ends
+        last = np.searchsorted(starts_at, ends, side="left")
+        return ids, list(zip(first.tolist(), last.tolist(), strict=True))
+
     def spellings(self) -> list[bytes]:
         """Return the bytes of text behind every id: none for a special token, those of U+FFFD for the unknown one."""
         content = json.loads(self._inner.to_str())

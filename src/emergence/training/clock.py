@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -19,16 +20,29 @@ class Clock:
 
     ``tokens`` and ``flops`` are those of the model as it is. ``flops_spent`` and ``seconds`` grow with everything that
     is computed, branches too; seconds are shared equally among stacked replicas, and the speed is that of all of them.
+
+    Both count what a teacher computes: its ``teacher`` forward passes beside every step, and what it computed
+    ``beforehand``, for as many runs as there are ``sharers``: a model needs all of that, and each run spends its part.
     """
 
-    def __init__(self, config: ModelConfig, replicas: int, passes: float, predicted_share: float = 1.0) -> None:
-        self._config, self._passes, self._share = config, passes, predicted_share
+    def __init__(
+        self,
+        config: ModelConfig,
+        replicas: int,
+        passes: float,
+        predicted_share: float = 1.0,
+        *,
+        teacher: Callable[[float, int, float], float] | None = None,
+        beforehand: float = 0.0,
+        sharers: int = 1,
+    ) -> None:
+        self._config, self._passes, self._share, self._teacher = config, passes, predicted_share, teacher
         self._tokens = 0.0
-        self._flops = np.zeros(replicas)
-        self._spent = np.zeros(replicas)
+        self._flops = np.full(replicas, beforehand)
+        self._spent = np.full(replicas, beforehand / sharers)
         self._read = 0.0
         self._seconds = 0.0
-        self._mark = (0.0, 0.0, 0.0)
+        self._mark = (0.0, float(self._spent.sum()), 0.0)
         self._peak = peak_flops()
         self._since = time.monotonic()
         self._fork: tuple[float, Any] | None = None
@@ -49,7 +63,10 @@ class Clock:
         self._tokens += batch.tokens
         self._read += batch.tokens * len(self._flops)
         for s, supervised in enumerate(batch.supervised):
-            flops = self._passes * self._config.forward_flops(batch.tokens, length, self._share * supervised)
+            read = batch.tokens, length, self._share * supervised
+            flops = self._passes * self._config.forward_flops(*read)
+            if self._teacher is not None:
+                flops += self._teacher(*read)
             self._flops[s] += flops
             self._spent[s] += flops
 

@@ -14,6 +14,7 @@ import torch
 from emergence.core.catalogue import Catalogue
 from emergence.models.family import FAMILIES, ModelConfig
 from emergence.training.batch import Batch
+from emergence.training.objectives import Objective
 
 __all__ = ["LEARNERS", "Learner", "make_learner"]
 
@@ -69,13 +70,17 @@ def make_learner(
     clip: float,
     stacked: bool,
     embeddings: str | None = None,
+    objective: Objective | None = None,
 ) -> Learner:
     """Return the learner of a family, at its beginning, for replicas with the given seeds.
 
     ``embeddings`` is a file of token vectors (`models.vectors`); only families that have such vectors are given any.
+    ``objective`` takes the place of the family's own; only those that learn by `gradient` are given one.
     """
     make = LEARNERS.load(FAMILIES.load(family).learner)
-    given = {} if embeddings is None else {"embeddings": embeddings}
+    given: dict[str, Any] = {} if embeddings is None else {"embeddings": embeddings}
+    if objective is not None:
+        given["objective"] = objective
     return make(
         family,
         config,

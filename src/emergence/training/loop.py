@@ -21,6 +21,7 @@ from emergence.models.family import FAMILIES, ModelConfig
 from emergence.training.batch import Batch, collate
 from emergence.training.clock import Clock
 from emergence.training.data import Draw, Mixture
+from emergence.training.distillation import Distilled, Teaching
 from emergence.training.keeping import Keeper
 from emergence.training.learners import make_learner
 from emergence.training.objectives import OBJECTIVES, Objective
@@ -48,6 +49,8 @@ class RunSpec:
     clip: float
     schedule: Schedule
     embeddings: str | None = None  # the file of the token vectors to begin with (`models.vectors`)
+    beforehand: float = 0.0  # FLOPs by which a teacher wrote the data
+    sharers: int = 1  # runs that read them
 
 
 @dataclass(frozen=True)
@@ -65,16 +68,20 @@ def train(
     *,
     at_checkpoint: Callable[[int, Any, int], None],
     progress: Callable[[float, Sequence[float]], None],
+    kept: Callable[[int, int], None] | None = None,
+    teaching: Teaching | None = None,
 ) -> list[Outcome]:
     """Train (or go on training) replicas of one rung, each on its data and in its folder, and say how each ended.
 
     ``at_checkpoint(replica, network, step)`` is called at every checkpoint of the schedule while its files are written;
-    all are on the disk when `train` returns. ``progress(share, losses)`` is called now and then with the share of the
-    work that is done. A replica whose loss is no number any more, or far above that of guessing, has diverged: it is
-    not evaluated from there on, and the work ends when all of them have.
+    all are on the disk when `train` returns. ``kept(replica, step)`` is called after it once they are there, and makes
+    the work wait for the disk where it is given. ``progress(share, losses)`` is called now and then with the share of
+    the work that is done. A replica whose loss is no number any more, or far above that of guessing, has diverged: it
+    is not evaluated from there on, and the work ends when all of them have. Of a ``teaching`` they learn beside the
+    right answers (`training.distillation`).
     """
     with Keeper(folders, spec.schedule) as keeper:
-        return _Training(spec, data, keeper, at_checkpoint, progress).run()
+        return _Training(spec, data, keeper, at_checkpoint, progress, kept, teaching).run()
 
 
 class _Training:
@@ -85,9 +92,13 @@ class _Training:
         keeper: Keeper,
         at_checkpoint: Callable[[int, Any, int], None],
         progress: Callable[[float, Sequence[float]], None],
+        kept: Callable[[int, int], None] | None,
+        teaching: Teaching | None,
     ) -> None:
         self._spec, self._schedule, self._data, self._keeper = spec, spec.schedule, data, keeper
-        self._at_checkpoint, self._progress = at_checkpoint, progress
+        self._at_checkpoint, self._progress, self._kept = at_checkpoint, progress, kept
+        family = FAMILIES.load(spec.family)
+        self._objective = OBJECTIVES.load(family.objective)
         self._learner = make_learner(
             spec.family,
             spec.config,
@@ -97,10 +108,18 @@ class _Training:
             clip=spec.clip,
             stacked=spec.stacked,
             embeddings=spec.embeddings,
+            objective=None if teaching is None else Distilled(self._objective, teaching),
         )
-        family = FAMILIES.load(spec.family)
-        self._clock = Clock(spec.config, len(spec.seeds), family.training_passes, family.predicted_share)
-        self._objective = OBJECTIVES.load(family.objective)
+        self._clock = Clock(
+            spec.config,
+            len(spec.seeds),
+            family.training_passes,
+            family.predicted_share,
+            teacher=None if teaching is None else teaching.forward_flops,
+            beforehand=spec.beforehand,
+            sharers=spec.sharers,
+        )
+        self._highest = 3 * math.log(spec.config.vocabulary) * (1.0 if teaching is None else teaching.scale)
         self._held_out = data[0].validation(VALIDATION_TOKENS)
         self._every = max(1, self._schedule.steps // HISTORY_ROWS)
         self._diverged: dict[int, str] = {}
@@ -199,7 +218,7 @@ class _Training:
     def _check(self, replica: int, row: dict[str, Any]) -> None:
         """Note a loss that is no number, or far above that of guessing."""
         loss = row["train_loss"]
-        if not math.isfinite(loss) or loss > 3 * math.log(self._spec.config.vocabulary):
+        if not math.isfinite(loss) or loss > self._highest:
             self._diverged.setdefault(replica, f"loss {loss:.3g} at step {row['step']}")
 
     def _evaluate(self, step: int) -> None:
@@ -208,6 +227,11 @@ class _Training:
         for s in range(len(self._data)):
             if s not in self._diverged:
                 self._at_checkpoint(s, self._learner.alone(s), step)
+        if self._kept is not None:
+            self._keeper.wait()
+            for s in range(len(self._data)):
+                if s not in self._diverged:
+                    self._kept(s, step)
         self._saved_at = time.monotonic()
         self._clock.resume()
 

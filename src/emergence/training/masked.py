@@ -28,7 +28,7 @@ import torch.nn.functional as F
 
 from emergence.models.bert import CHOSEN
 from emergence.training.batch import Batch
-from emergence.training.objectives import Noise
+from emergence.training.objectives import Lesson, Noise
 from emergence.training.text_rows import text_lengths
 
 __all__ = ["MASKED_TOKEN", "Choice", "MaskedToken", "choose"]
@@ -79,6 +79,11 @@ class MaskedToken:
 
     def losses(self, network: Any, batch: Batch, noise: Noise) -> torch.Tensor:
         """Return the mean over rows of the mean over their chosen positions, in nats."""
+        lesson = self.lesson(network, batch, noise)
+        return (F.cross_entropy(lesson.read(network), lesson.targets, reduction="none") * lesson.weights).sum()
+
+    def lesson(self, network: Any, batch: Batch, noise: Noise) -> Lesson:
+        """Return what the chosen positions ask, hidden as the training hides them."""
         generator = noise()
         B, T = batch.inputs.shape
         supervised_BT = _supervised(batch)
@@ -98,8 +103,12 @@ class MaskedToken:
             part_BT = torch.maximum(part_BT, together_B[:, None])
         row_M = choice.places // T
         weight_M = 1 / (B * torch.bincount(row_M, minlength=B)[row_M])
-        logits_MV = network(ids_BT, select=choice.places, part=part_BT)
-        return (F.cross_entropy(logits_MV, tokens_M, reduction="none") * weight_M).sum()
+
+        def read(network: Any) -> torch.Tensor:
+            logits_MV: torch.Tensor = network(ids_BT, select=choice.places, part=part_BT)
+            return logits_MV
+
+        return Lesson(read, read, tokens_M, weight_M)
 
     def held_out(
         self, network: Any, inputs_BT: torch.Tensor, targets_BT: torch.Tensor, mask_BT: torch.Tensor, noise: Noise

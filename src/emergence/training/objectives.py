@@ -10,7 +10,8 @@ Shapes: S replicas, B rows, T positions, V vocabulary, M positions that count.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Protocol
+from dataclasses import dataclass
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 import torch.nn.functional as F
@@ -18,7 +19,7 @@ import torch.nn.functional as F
 from emergence.core.catalogue import Catalogue
 from emergence.training.batch import Batch, row_mean_losses
 
-__all__ = ["NEXT_TOKEN", "OBJECTIVES", "NextToken", "Noise", "Objective"]
+__all__ = ["NEXT_TOKEN", "OBJECTIVES", "Lesson", "NextToken", "Noise", "Objective", "Teachable"]
 
 #: Makes the generator of the step under way; only who draws at random calls it.
 Noise = Callable[[], torch.Generator]
@@ -37,12 +38,49 @@ class Objective(Protocol):
         ``mask`` says which tokens of ``targets`` are supervised."""
 
 
+@dataclass(frozen=True)
+class Lesson:
+    """What a batch asks: how a network answers, the right tokens [M] and their weights [M] in the loss.
+
+    ``read(network)`` returns logits [M, V]. Stacked, all have a leading dimension S, and ``read_alone`` returns those
+    of a network that is not stacked.
+    """
+
+    read: Callable[[Any], torch.Tensor]
+    read_alone: Callable[[Any], torch.Tensor]
+    targets: torch.Tensor
+    weights: torch.Tensor
+
+
+@runtime_checkable
+class Teachable(Objective, Protocol):
+    """An objective whose predictions another network can be asked for."""
+
+    def lesson(self, network: Any, batch: Batch, noise: Noise) -> Lesson:
+        """Return what the batch asks ``network``, with everything drawn that is drawn at random."""
+
+
 class NextToken:
     """Cross-entropy of the next token at the supervised positions, every row with the same weight."""
 
     def losses(self, network: Any, batch: Batch, noise: Noise) -> torch.Tensor:
         """Return the mean over rows of the mean over their supervised positions."""
         return row_mean_losses(network, batch)
+
+    def lesson(self, network: Any, batch: Batch, noise: Noise) -> Lesson:
+        """Return what every supervised position asks."""
+
+        def read(network: Any, ids: torch.Tensor = batch.inputs, select: torch.Tensor | None = batch.select) -> Any:
+            logits = network(ids, select=select)
+            return logits if select is not None else logits.flatten(-3, -2)
+
+        def read_alone(network: Any) -> torch.Tensor:
+            if batch.inputs.dim() == 2:
+                return read(network)  # type: ignore[no-any-return]
+            parts = [None] * len(batch.inputs) if batch.select is None else batch.select
+            return torch.stack([read(network, ids, part) for ids, part in zip(batch.inputs, parts, strict=True)])
+
+        return Lesson(read, read_alone, batch.targets, batch.weights)
 
     def held_out(
         self, network: Any, inputs_BT: torch.Tensor, targets_BT: torch.Tensor, mask_BT: torch.Tensor, noise: Noise

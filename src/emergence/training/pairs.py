@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ import torch
 
 from emergence.models.seq2seq import Seq2SeqConfig, hidden_of, spans_of
 from emergence.training.batch import Batch
-from emergence.training.objectives import Noise
+from emergence.training.objectives import Lesson, Noise
 from emergence.training.text_rows import text_lengths
 
 __all__ = ["PAIRS", "PairObjective", "Pairs", "corrupt", "pair_up"]
@@ -51,13 +52,14 @@ class PairObjective:
 
     def losses(self, network: Any, batch: Batch, noise: Noise) -> torch.Tensor:
         """Return the mean over rows of the mean over the tokens of their targets."""
-        B, C = batch.inputs.shape
-        mask, targets = torch.ones(B * C, dtype=torch.bool), batch.targets
-        if batch.select is not None:
-            mask = torch.zeros(B * C, dtype=torch.bool).index_fill_(0, batch.select, True)
-            targets = torch.zeros(B * C, dtype=torch.long).index_copy_(0, batch.select, batch.targets)
-        pairs = pair_up(batch.inputs, targets.view(B, C), mask.view(B, C), network.config, noise)
-        return (_surprise(network, pairs) / (B * pairs.shares)).sum()
+        pairs = _pairs_of(network, batch, noise)
+        return (_surprise(network, pairs) / (len(batch.inputs) * pairs.shares)).sum()
+
+    def lesson(self, network: Any, batch: Batch, noise: Noise) -> Lesson:
+        """Return what the tokens of all targets ask, after the same sources."""
+        pairs = _pairs_of(network, batch, noise)
+        read = partial(_predict, pairs)
+        return Lesson(read, read, pairs.targets, 1 / (len(batch.inputs) * pairs.shares))
 
     def held_out(
         self, network: Any, inputs_BT: torch.Tensor, targets_BT: torch.Tensor, mask_BT: torch.Tensor, noise: Noise
@@ -70,10 +72,24 @@ class PairObjective:
 PAIRS = PairObjective()
 
 
+def _pairs_of(network: Any, batch: Batch, noise: Noise) -> Pairs:
+    B, C = batch.inputs.shape
+    mask, targets = torch.ones(B * C, dtype=torch.bool), batch.targets
+    if batch.select is not None:
+        mask = torch.zeros(B * C, dtype=torch.bool).index_fill_(0, batch.select, True)
+        targets = torch.zeros(B * C, dtype=torch.long).index_copy_(0, batch.select, batch.targets)
+    return pair_up(batch.inputs, targets.view(B, C), mask.view(B, C), network.config, noise)
+
+
+def _predict(pairs: Pairs, network: Any) -> torch.Tensor:
+    """Return the logits of every target token, [M, V]."""
+    logits_MV: torch.Tensor = network(pairs.sources, pairs.lengths, pairs.inputs, pairs.select)
+    return logits_MV
+
+
 def _surprise(network: Any, pairs: Pairs) -> torch.Tensor:
     """Return the negative log-probability of every target token, [M]."""
-    logits_MV = network(pairs.sources, pairs.lengths, pairs.inputs, pairs.select)
-    return torch.nn.functional.cross_entropy(logits_MV, pairs.targets, reduction="none")
+    return torch.nn.functional.cross_entropy(_predict(pairs, network), pairs.targets, reduction="none")
 
 
 def pair_up(

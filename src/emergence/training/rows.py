@@ -11,7 +11,7 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -23,12 +23,23 @@ from emergence.text import document_pieces
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from emergence.tasks.task import GeneratedTask, Split
+    from emergence.tasks.task import Example, Split
     from emergence.text import PackedTokens, Tokenizer
 
-__all__ = ["Rows", "map_rows", "pack_documents", "pack_rows"]
+__all__ = ["Lessons", "Rows", "map_rows", "pack_documents", "pack_rows"]
 
 CHUNK = 50_000  # examples written at a time, which bounds the memory
+
+
+class Lessons(Protocol):
+    """What rows are made of: a task, or what somebody wrote for one."""
+
+    @property
+    def name(self) -> str:
+        """The name of the task."""
+
+    def lessons(self, rng: np.random.Generator, n: int, split: Split) -> list[Example]:
+        """Return up to ``n`` examples of one split; one without a prompt is text that is learnt whole."""
 
 
 @dataclass(frozen=True)
@@ -40,7 +51,7 @@ class Rows:
 
 
 def pack_rows(
-    task: GeneratedTask,
+    task: Lessons,
     tokenizer: Tokenizer,
     path: Path,
     *,
@@ -75,7 +86,7 @@ def pack_rows(
             if length > context:
                 raise UserError(
                     f"one example of task {task.name} takes {length} tokens but model.context is {context}; "
-                    "raise the context or make the task smaller"
+                    "raise the context, or make the examples shorter by the task's options"
                 )
             if used + length > context + 1:
                 row, used = row + 1, 1

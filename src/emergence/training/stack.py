@@ -20,7 +20,7 @@ from emergence.core.seeds import derive_seed
 from emergence.models.family import FAMILIES, ModelConfig, build_network
 from emergence.models.vectors import begin_with, load_vectors
 from emergence.training.batch import LANES, Batch
-from emergence.training.objectives import OBJECTIVES
+from emergence.training.objectives import OBJECTIVES, Objective
 from emergence.training.schedule import width_scale
 
 __all__ = ["MOMENTS", "Stack"]
@@ -35,7 +35,7 @@ class Stack:
     Every parameter takes ``learning_rate * width_scale(width)`` times the factor of the step. Matrices inside the
     network decay, by ``weight_decay`` divided by the same scale, so that weights shrink equally fast along the ladder;
     embeddings and norms do not. ``embeddings`` is a file of token vectors that every replica begins with
-    (`models.vectors`).
+    (`models.vectors`). ``objective`` takes the place of the family's own.
     """
 
     def __init__(
@@ -49,11 +49,12 @@ class Stack:
         clip: float,
         stacked: bool,
         embeddings: str | None = None,
+        objective: Objective | None = None,
     ) -> None:
         if len(seeds) > 1 and not stacked:
             raise ValueError("several replicas share a network only when they are stacked")
         self.size, self.stacked, self._clip, self._seeds = len(seeds), stacked, clip, tuple(seeds)
-        self._objective = OBJECTIVES.load(FAMILIES.load(family).objective)
+        self._objective = objective or OBJECTIVES.load(FAMILIES.load(family).objective)
         built = [
             build_network(family, config, torch.Generator().manual_seed(derive_seed(seed, "initial weights")))
             for seed in seeds

@@ -1,0 +1,1 @@
+"""Fine-tuning: a trained network, a head where one is needed, labelled examples, and a loop with early stopping."""

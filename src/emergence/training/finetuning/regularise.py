@@ -1,0 +1,84 @@
+"""What keeps a network from learning its examples by heart: dropout in the trunk, L1, and adversarial embeddings."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from emergence.models.trunk import embedding_of, module_of
+
+__all__ = ["adversarial_step", "dropping", "l1_penalty"]
+
+_WRITES = (".out", ".down")  # modules of own networks whose output is added to the residual stream
+
+
+@contextmanager
+def dropping(network: Any, share: float) -> Iterator[None]:
+    """Drop ``share`` of what the embedding and every block write, while the module is in training mode.
+
+    Own networks have no dropout of their own; those of transformers have it where their authors put it, and get the
+    share there.
+    """
+    module = module_of(network)
+    own = [inner for inner in module.modules() if isinstance(inner, nn.Dropout)]
+    before = [inner.p for inner in own]
+    for inner in own:
+        inner.p = share
+    handles = []
+    if not own and share:
+        writes = [inner for name, inner in module.named_modules() if name.endswith(_WRITES)]
+
+        def drop(_: nn.Module, __: Any, output: torch.Tensor) -> torch.Tensor:
+            return F.dropout(output, share, module.training)
+
+        handles = [inner.register_forward_hook(drop) for inner in (embedding_of(network), *writes)]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+        for inner, p in zip(own, before, strict=True):
+            inner.p = p
+
+
+def l1_penalty(parameters: Sequence[torch.Tensor]) -> torch.Tensor:
+    """Return the sum of the absolute values of all parameters."""
+    return torch.stack([parameter.abs().sum() for parameter in parameters]).sum()
+
+
+def adversarial_step(network: Any, loss: Callable[[], torch.Tensor], length: float) -> torch.Tensor:
+    """Add to the gradients those of the loss at the worst nearby embeddings; return that loss.
+
+    One more pass finds the gradient with respect to the embedded tokens [B, T, D]; each row then moves by ``length``
+    times its own norm along it (Miyato et al. 2017, arXiv 1605.07725, equation 5, there with normalised embeddings).
+    """
+    table = embedding_of(network)
+    seen: list[torch.Tensor] = []
+
+    def keep(_: nn.Module, __: Any, output: torch.Tensor) -> torch.Tensor:
+        leaf = output.detach().requires_grad_()
+        seen.append(leaf)
+        return leaf
+
+    handle = table.register_forward_hook(keep)
+    try:
+        found = torch.autograd.grad(loss(), seen)
+    finally:
+        handle.remove()
+    moves = []
+    for embedded, slope in zip(seen, found, strict=True):
+        norm = torch.linalg.vector_norm(slope, dim=(1, 2), keepdim=True).clamp(min=1e-12)
+        size = torch.linalg.vector_norm(embedded, dim=(1, 2), keepdim=True)
+        moves.append((length * size * slope / norm).detach())
+    handle = table.register_forward_hook(lambda _, __, output: output + moves.pop(0))
+    try:
+        worst = loss()
+    finally:
+        handle.remove()
+    worst.backward()  # type: ignore[no-untyped-call]
+    return worst.detach()
