@@ -12,7 +12,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from emergence.api.model import Model, load
+from emergence.api.loading import load
+from emergence.api.model import Model
 from emergence.core.errors import UserError
 from emergence.core.finetune_settings import FinetuneSettings
 from emergence.core.store import DamagedFileError, read_sealed, sha256, write_sealed, writing
