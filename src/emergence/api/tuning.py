@@ -115,8 +115,8 @@ def finetune(
 
     ``task`` is a name, or a mapping with ``name``, the kind as ``task`` where that differs, and its options, such as
     ``{"name": "classification", "files": "train.tsv"}``. ``examples`` of training are taken, all if None. ``settings``
-    are those of `FinetuneSettings`. A ``teacher``, another model that was tuned for the same classes (or its folder), is
-    learnt from beside the labels, at a ``temperature`` and with the share ``teacher_weight`` of the loss (Hinton et al.
+    are those of `FinetuneSettings`. A ``teacher``, another model tuned for the same classes (or its folder), is learnt
+    from beside the labels, at a ``temperature`` and with the share ``teacher_weight`` of the loss (Hinton et al.
     2015, arXiv 1503.02531). The network of a `Model` that is handed over is changed. Raises UserError for wrong input,
     for a folder that holds something, and for a loss that grows beyond bounds.
     """

@@ -27,7 +27,7 @@ def test_the_loss_is_that_of_hinton() -> None:
 
 def test_a_student_learns_from_the_teacher_what_wrong_labels_do_not_say() -> None:
     tokenizer = letters()
-    network = network_of("bert", tokenizer)
+    network = network_of("gpt", tokenizer)
     right = classes_of(network, tokenizer)
     says = torch.full((len(right.targets), 2), -3.0)
     says[torch.arange(len(right.targets)), torch.tensor(right.targets)] = 3.0
