@@ -59,7 +59,7 @@ def make_optimiser(
     usual = BASE_RATE if settings.adapter is None else ADAPTER_RATE
     base = usual if settings.learning_rate == "auto" else settings.learning_rate
     factor = RATES[settings.optimiser] if auto else 1.0
-    # The first factor of an adapter reads as many numbers as in a wide network, the second a few in any.
+    # Narrow networks did not bear a higher rate of their adapters (banking77 at a width of 24).
     scale = width_scale(width) if settings.adapter is None else min(1.0, width_scale(width))
     depth = depths(network) if learning else {}
     last = max(depth.values(), default=0)
