@@ -112,15 +112,14 @@ def tune_network(
 def flops_of(network: Any, family: str, tuning: Tuning, aims: Sequence[Aim], settings: FinetuneSettings) -> float:
     """Return the FLOPs of matrix products of a fine-tuning, readings of the validation examples among them.
 
-    A step is a forward and a backward pass, which costs twice as much, or as much where an adapter learns: no gradient
-    of the weights is computed then. With frozen weights alone it is a forward one. Where some depths are frozen it is
-    counted as if none were. The output head is counted where answers are written, and there alone. A model that was
-    trained elsewhere is taken for 2 FLOPs per token and non-embedding parameter (Kaplan et al. 2020, arXiv 2001.08361,
-    section 2.1).
+    A step is a forward and a backward pass, which costs twice as much; with frozen weights alone it is a forward one.
+    With an adapter, or some depths frozen, it is counted as if all learnt: too much rather than too little. The output
+    head is counted where answers are written, and there alone. A model that was trained elsewhere is taken for 2 FLOPs
+    per token and non-embedding parameter (Kaplan et al. 2020, arXiv 2001.08361, section 2.1).
     """
     held = sum(aim.validation_tokens for aim in aims) * len(tuning.readings)
     passes = FAMILIES.load(family).training_passes if family in FAMILIES else 3.0
-    passes = 1.0 if settings.freeze == "all" else passes * (1.0 if settings.adapter is None else 2 / 3)
+    passes = 1.0 if settings.freeze == "all" else passes
     passes *= 3.0 if settings.adversarial else 1.0
     lengths = [length for aim in aims for length in aim.lengths]
     length = max(1, round(sum(lengths) / len(lengths)))
