@@ -7,6 +7,7 @@ the base is needed beside it, and recognised by the hash of its weights.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -164,6 +165,7 @@ def finetune(
         shape = Labelled("{text}", "{second}" if pairs else "")
         about["template"] = made.template(shape).rstrip(" ") if isinstance(made, LabelledTask) else "{text}"
         about["longest_answer"] = max(len(example.target) for example in tuned.aim.train)
+    about = json.loads(json.dumps(about))  # as it is when it was read from a file
     result = TunedModel(
         replace(model, network=tuned.network),
         kind,
@@ -273,22 +275,24 @@ def _write(result: TunedModel, tuned: Tuned, folder: Path) -> None:
         save_adapter(folder / "adapter", tuned.adapter, tuned.base)
     elif kept == "model":
         _write_model(model, folder / "model")
-    digest = None
     if result.head is not None:
         with writing(folder / HEAD) as temporary:
             save_file({name: w.contiguous() for name, w in result.head.state_dict().items()}, temporary)
-        digest = sha256(folder / HEAD)
     described = {
         "kind": result.kind,
         "labels": list(result.labels),
         "centre": result.centre,
         "spread": result.spread,
         "kept": kept,
-        "head": digest,
+        "files": {str(path.relative_to(folder)): sha256(path) for path in _files(folder)},
         "base": {"path": str(model.path.resolve()), "name": model.name, "step": model.step, "fingerprint": tuned.base},
         "about": result.about,
     }
     write_sealed(folder / DESCRIPTION, described)
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file() and path.name != DESCRIPTION)
 
 
 def _size(head: Any) -> int:
@@ -318,13 +322,14 @@ def _read(folder: Path) -> dict[str, Any]:
         described: dict[str, Any] = read_sealed(folder / DESCRIPTION)
     except DamagedFileError as error:
         raise UserError(f"{error}; fine-tune again") from error
-    if described["head"] is not None and (not (folder / HEAD).exists() or sha256(folder / HEAD) != described["head"]):
-        raise UserError(f"{folder / HEAD}: the content does not match its checksum; fine-tune again")
+    for name, digest in described["files"].items():
+        if not (folder / name).exists() or sha256(folder / name) != digest:
+            raise UserError(f"{folder / name}: the content does not match its checksum; fine-tune again")
     return described
 
 
 def _head(folder: Path, described: dict[str, Any], model: Model) -> Any:
-    if described["head"] is None:
+    if HEAD not in described["files"]:
         return None
     from safetensors.torch import load_file
 

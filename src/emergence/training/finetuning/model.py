@@ -8,9 +8,10 @@ from typing import Any
 
 import torch
 
+from emergence.core.errors import UserError
 from emergence.core.finetune_settings import FinetuneSettings
 from emergence.core.seeds import derive_seed
-from emergence.models.adapters.attach import Adapter, attach
+from emergence.models.adapters.attach import MARK, Adapter, attach
 from emergence.models.family import FAMILIES, build_network
 from emergence.models.trunk import module_of
 from emergence.tasks.task import GeneratedTask
@@ -90,6 +91,8 @@ def tune_network(
     ``progress`` is told how far it is, and what the last reading said. Raises UserError for a task that the network
     cannot do, and DivergedError where the loss grows beyond bounds.
     """
+    if hasattr(module_of(network), MARK):
+        raise UserError("this model has an adapter already, which stays with it; load the model it was made on again")
     if settings.start == "untrained":
         network = untrained(network, family, seed)
     width = hidden_width(network)
