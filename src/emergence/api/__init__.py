@@ -86,8 +86,11 @@ def run(
 def plan(study: str | Path | Study, *, changes: Iterable[str] = ()) -> Plan | PublishedPlan:
     """Return what a study will do, before anything is spent. Raises UserError for wrong input."""
     from emergence.study.plan import make_plan
+    from emergence.study.stages import stage_jobs
 
-    return make_plan(_study(study, changes))
+    made = make_plan(_study(study, changes))
+    stage_jobs(made)  # what fine-tuning and compression cannot do is said before it is run
+    return made
 
 
 def open_study(folder: str | Path) -> Result:

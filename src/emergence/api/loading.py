@@ -27,7 +27,7 @@ def load(
 ) -> Model:
     """Return the model of a run's folder (``runs/NAME/models/R05-s0``), at its last checkpoint or at ``step``; or a
     causal, masked or encoder-decoder model in Hugging Face's layout, a folder or a name on the hub, there at
-    ``revision`` (or ``name@revision``).
+    ``revision`` (or ``name@revision``); or what `finetune` left of a model that was tuned to write.
 
     Of Hugging Face's layouts only safetensors are read, unless ``allow_pickle`` lets tensors be read from pickle files
     too, and no code that comes with a model is run. Of a model that was quantised to 8 bits, ``kernels`` may be
@@ -44,6 +44,12 @@ def load(
             raise UserError(f"{path}@{named} names another revision than {revision}; give one of them")
         revision = revision or named
     folder = Path(path)
+    if (folder / "finetune.json").exists():
+        from emergence.api.tuning import tuned_to_write
+
+        if step is not None or revision is not None:
+            raise UserError(f"{folder} holds one fine-tuned model; leave out step and revision")
+        return tuned_to_write(folder)
     if is_compressed(folder):
         if step is not None or revision is not None:
             raise UserError(f"{folder} holds one compressed model; leave out step and revision")

@@ -7,6 +7,7 @@ the base is needed beside it, and recognised by the hash of its weights.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -43,7 +44,8 @@ class TunedModel:
     """A fine-tuned model: the ``model`` itself, what it was tuned for, and what it scored on the test sets.
 
     ``about`` holds what `finetune` found: examples, steps, validation, history, share of the parameters that learnt,
-    FLOPs, and ``reports`` by name of the test set.
+    FLOPs, and ``reports`` by name of the test set; where answers are written, the ``template`` of what is read and the
+    tokens of the ``longest_answer``.
     """
 
     model: Model
@@ -70,9 +72,21 @@ class TunedModel:
                 else "this model reads one text; give single ones"
             )
         if self.kind == "generation":
-            return [Prediction(self.model.generate(first)) for first, _ in pairs]
+            return [Prediction(answer) for answer in self._written(pairs)]
         with torch.inference_mode():
             return self._through_head(pairs)
+
+    def _written(self, pairs: Sequence[tuple[str, str]]) -> list[str]:
+        """Return what is written for texts that are put as they were in training, and end as answers did there."""
+        from emergence.evaluation.engine import READERS
+
+        network, tokenizer, longest = self.model.network, self.model.tokenizer, self.about["longest_answer"]
+        template, reader = self.about["template"], READERS[network.reads]
+        put = [template.replace("{text}", first).replace("{second}", second) for first, second in pairs]
+        prompts = [[tokenizer.begin_id, *ids] for ids in tokenizer.encode_batch(put)]
+        kept = [ids[reader.cut(network, ids, longest) :] for ids in prompts]
+        answers = reader.write(network, kept, [longest] * len(kept), end_id=tokenizer.separator_id)
+        return [tokenizer.decode(ids).strip() for ids in answers]
 
     def _through_head(self, pairs: Sequence[tuple[str, str]]) -> list[Prediction]:
         from emergence.models.trunk import hidden_states
@@ -121,8 +135,9 @@ def finetune(
     for a folder that holds something, and for a loss that grows beyond bounds.
     """
     from emergence.evaluation.tuned import answer_tests
-    from emergence.tasks.labelled import LabelledTask
+    from emergence.tasks.labelled import Labelled, LabelledTask
     from emergence.training.finetuning.model import tune_network
+    from emergence.training.finetuning.writing import Answers
 
     target = None if out is None else _new(Path(out))
     chosen = _settings(settings)
@@ -144,15 +159,22 @@ def finetune(
     progress("answering the test sets")
     _, reports = answer_tests(tuned.network, model.tokenizer, made, tuned.aim, examples=questions, seed=seed)
     labelled = made.data() if isinstance(made, LabelledTask) else None
+    pairs = labelled is not None and any(example.second for example in labelled.train)
     kind = labelled.kind if labelled is not None else "generation"
     about = {
         **tuned.summary(),
         "task": made.name,
         "reports": reports,
         "notes": [*tuned.notes, *(labelled.notes if labelled is not None else ())],
-        "pairs": labelled is not None and any(example.second for example in labelled.train),
+        "pairs": pairs,
         "settings": chosen.model_dump(mode="json"),
+        "seed": seed,
     }
+    if isinstance(tuned.aim, Answers):
+        shape = Labelled("{text}", "{second}" if pairs else "")
+        about["template"] = made.template(shape).rstrip(" ") if isinstance(made, LabelledTask) else "{text}"
+        about["longest_answer"] = max(len(example.target) for example in tuned.aim.train)
+    about = json.loads(json.dumps(about))  # as it is when it was read from a file
     result = TunedModel(
         replace(model, network=tuned.network),
         kind,
@@ -175,6 +197,7 @@ def load_tuned(folder: str | Path, base: Model | str | Path | None = None) -> Tu
     Raises UserError where the folder holds none, a file is damaged, or the base is another model.
     """
     from emergence.models.adapters.files import load_adapter
+    from emergence.training.finetuning.model import untrained
 
     home = Path(folder)
     described = _read(home)
@@ -182,6 +205,8 @@ def load_tuned(folder: str | Path, base: Model | str | Path | None = None) -> Tu
         model = load(home / "model")
     else:
         model = base if isinstance(base, Model) else load(described["base"]["path"] if base is None else base)
+        if described["about"]["settings"]["start"] == "untrained":  # a base of the same shape, whose weights were drawn
+            model = replace(model, network=untrained(model.network, model.family, described["about"]["seed"]))
         if described["kept"] == "adapter":
             load_adapter(model.network, home / "adapter")
         elif model.network.fingerprint() != described["base"]["fingerprint"]:
@@ -211,6 +236,17 @@ def _teacher(teacher: TunedModel | str | Path, temperature: float, weight: float
         return torch.tensor([[p.probabilities[c] for c in known.labels] for p in found if p.probabilities]).log()
 
     return Teacher(says, known.labels, temperature, weight)
+
+
+def tuned_to_write(folder: Path) -> Model:
+    """Return the model in a folder of `finetune` where it needs no head; raise UserError where it does."""
+    kind = _read(folder)["kind"]
+    if kind != "generation":
+        raise UserError(
+            f"{folder} holds a model that was fine-tuned for {kind} and answers through its head; use em.load_tuned or "
+            "emergence predict"
+        )
+    return replace(load_tuned(folder).model, path=folder)
 
 
 def _settings(settings: Mapping[str, Any] | FinetuneSettings | None) -> FinetuneSettings:
@@ -267,22 +303,24 @@ def _write(result: TunedModel, tuned: Tuned, folder: Path) -> None:
         save_adapter(folder / "adapter", tuned.adapter, tuned.base)
     elif kept == "model":
         _write_model(model, folder / "model")
-    digest = None
     if result.head is not None:
         with writing(folder / HEAD) as temporary:
             save_file({name: w.contiguous() for name, w in result.head.state_dict().items()}, temporary)
-        digest = sha256(folder / HEAD)
     described = {
         "kind": result.kind,
         "labels": list(result.labels),
         "centre": result.centre,
         "spread": result.spread,
         "kept": kept,
-        "head": digest,
+        "files": {str(path.relative_to(folder)): sha256(path) for path in _files(folder)},
         "base": {"path": str(model.path.resolve()), "name": model.name, "step": model.step, "fingerprint": tuned.base},
         "about": result.about,
     }
     write_sealed(folder / DESCRIPTION, described)
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.rglob("*") if path.is_file() and path.name != DESCRIPTION)
 
 
 def _size(head: Any) -> int:
@@ -312,13 +350,14 @@ def _read(folder: Path) -> dict[str, Any]:
         described: dict[str, Any] = read_sealed(folder / DESCRIPTION)
     except DamagedFileError as error:
         raise UserError(f"{error}; fine-tune again") from error
-    if described["head"] is not None and (not (folder / HEAD).exists() or sha256(folder / HEAD) != described["head"]):
-        raise UserError(f"{folder / HEAD}: the content does not match its checksum; fine-tune again")
+    for name, digest in described["files"].items():
+        if not (folder / name).exists() or sha256(folder / name) != digest:
+            raise UserError(f"{folder / name}: the content does not match its checksum; fine-tune again")
     return described
 
 
 def _head(folder: Path, described: dict[str, Any], model: Model) -> Any:
-    if described["head"] is None:
+    if HEAD not in described["files"]:
         return None
     from safetensors.torch import load_file
 

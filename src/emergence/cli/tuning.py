@@ -124,28 +124,22 @@ def predict(
 
 def _tables(tuned: TunedModel) -> list[Any]:
     """Return a table of all test sets, and of classes the report of each."""
+    from rich.markup import escape
     from rich.table import Table
 
     about = tuned.about
-    title = (
-        f"{about['task']}: {about['examples']:,} examples, {about['steps']:,} steps, best at {about['best_step']:,}; "
-    )
+    title = f"{escape(about['task'])}: {about['examples']:,} examples, {about['steps']:,} steps, best at {about['best_step']:,}; "
     title += f"{about['share']:.1%} of the parameters learnt ({about['trainable']:,})"
     tests = Table(title=title, title_justify="left")
     reports: dict[str, dict[str, Any]] = about["reports"]
-    measures = [
-        name
-        for name, value in next(iter(reports.values())).items()
-        if isinstance(value, int | float) and not isinstance(value, bool)
-    ]
+    first = next(iter(reports.values()))
+    measures = [name for name, value in first.items() if value is None or isinstance(value, int | float)]
     tests.add_column("test set")
     for name in measures:
         tests.add_column(name, justify="right")
     for test, report in reports.items():
-        cells = [f"{report[name]:,}" if name == "n" else f"{report[name]:.3f}" for name in measures]
-        tests.add_row(test, *cells)
+        tests.add_row(escape(test), *(_number(name, report[name]) for name in measures))
     found: list[Any] = [tests]
-    first = next(iter(reports.values()))
     if "classes" in first:
         found.append(_class_table(first))
     return found
@@ -153,6 +147,7 @@ def _tables(tuned: TunedModel) -> list[Any]:
 
 def _class_table(report: dict[str, Any]) -> Any:
     """Return precision, recall and F1 of every class, and where its examples went."""
+    from rich.markup import escape
     from rich.table import Table
 
     table = Table(title="test set, by class", title_justify="left")
@@ -161,7 +156,13 @@ def _class_table(report: dict[str, Any]) -> Any:
     for place, entry in enumerate(report["classes"]):
         row = [count if other != place else -1 for other, count in enumerate(report["confusion"][place])]
         worst = max(range(len(row)), key=row.__getitem__)
-        other = f"{report['classes'][worst]['label']} ({row[worst]})" if row[worst] > 0 else "–"
-        numbers = ["–" if entry[name] is None else f"{entry[name]:.3f}" for name in ("precision", "recall", "f1")]
-        table.add_row(entry["label"], *numbers, f"{entry['support']:,}", other)
+        other = f"{escape(report['classes'][worst]['label'])} ({row[worst]})" if row[worst] > 0 else "–"
+        numbers = [_number(name, entry[name]) for name in ("precision", "recall", "f1")]
+        table.add_row(escape(entry["label"]), *numbers, f"{entry['support']:,}", other)
     return table
+
+
+def _number(name: str, value: float | None) -> str:
+    if value is None:
+        return "–"
+    return f"{value:,}" if name == "n" else f"{value:.3f}"

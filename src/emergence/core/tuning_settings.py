@@ -36,6 +36,14 @@ class Beforehand(Frozen):
             )
         return self
 
+    @model_validator(mode="after")
+    def _the_trained_trunk_learns(self) -> Beforehand:
+        for key, usual in (("adapter", None), ("start", "trained"), ("freeze", 0)):
+            value = getattr(self.settings, key)
+            if value != usual and (key != "freeze" or value == "all"):
+                raise ValueError(f"settings.{key}: the trained model itself learns tasks beforehand; leave {key} out")
+        return self
+
 
 def _one_variant() -> dict[str, dict[str, Any]]:
     return {"tuned": {}}
@@ -72,6 +80,16 @@ class TuningSettings(Frozen):
                 key = ".".join(map(str, fault["loc"]))
                 said = fault["msg"].removeprefix("Value error, ")
                 raise ValueError(f"variants.{name}{'.' * bool(key)}{key}: {said}") from None
+        return self
+
+    @model_validator(mode="after")
+    def _each_has_a_name_of_its_own(self) -> TuningSettings:
+        names = [name.replace(" ", "-") for name in (*self.variants, *(self.before.methods if self.before else ()))]
+        for name in names:
+            if names.count(name) > 1:
+                raise ValueError(f"variants: two ways of fine-tuning are called {name!r}; rename one")
+        if self.before is not None and self.settings.start == "untrained":
+            raise ValueError("settings.start: untrained would forget what was learnt before; put it into a variant")
         return self
 
     def variant(self, name: str) -> FinetuneSettings:

@@ -197,5 +197,6 @@ def _identity(job: StageJob, folder: StudyFolder) -> str:
         if (run / SOURCE).exists():
             base = read_sealed(run / SOURCE)["checkpoints"]
         else:
-            base = find_checkpoints(run)[-1].state()["files"]
+            kept = find_checkpoints(run)  # none of a run that diverged at once
+            base = kept[-1].state()["files"] if kept else None
     return hashlib.sha256(json.dumps([job.stage, job.values, base], sort_keys=True).encode()).hexdigest()

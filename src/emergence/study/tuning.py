@@ -22,6 +22,7 @@ from emergence.study.published import PublishedPlan, PublishedRun
 from emergence.study.stages import AnyPlan, Report, StageJob
 from emergence.tasks.labelled import LabelledTask
 from emergence.tasks.task import GeneratedTask, Task
+from emergence.training.finetuning import ADAPTABLE, WRITERS
 
 __all__ = ["TUNING", "Tuning"]
 
@@ -42,9 +43,10 @@ class Tuning:
             return []
         tasks = _tasks(plan, asked)
         found = []
+        runs = _runs(plan, asked)
         for name, task in tasks.items():
             sizes = _sizes(task, asked)
-            for run in _runs(plan, asked):
+            for run in _able(runs, name, task):
                 for variant in asked.variants:
                     found += [_job(plan, run, name, variant, size, asked) for size in sizes]
                 found += _beforehand(plan, run, name, sizes, asked)
@@ -90,9 +92,9 @@ def _places(job: StageJob, outcome: dict[str, Any]) -> list[dict[str, pl.Expr]]:
     done = job.values["variant"]
     family, model = f"{job.family} {done}", f"{job.model} {done}"
     own = {"family": pl.lit(family), "model": pl.lit(model)}
-    if before is not None:
-        return [own | {"training_tasks": pl.lit(float(len(before["tasks"])))}]
     on = {"family": pl.lit(f"{family} on {examples}"), "model": pl.lit(f"{model} on {examples}")}
+    if before is not None:
+        return [on | {"training_tasks": pl.lit(float(len(before["tasks"])))}]
     return [
         own | {"examples": pl.lit(float(examples))},
         on | {"params": pl.lit(float(outcome["params"]))},
@@ -142,6 +144,45 @@ def _runs(plan: AnyPlan, asked: TuningSettings) -> list[Job | PublishedRun]:
     return [run for run in runs if _rung(run) in asked.rungs]
 
 
+def _able(runs: Sequence[Job | PublishedRun], name: str, task: Task) -> list[Job | PublishedRun]:
+    """Return the runs whose models can do a task; raise UserError where there is none. Of a model that was trained
+    elsewhere it is known once it is loaded."""
+    written = _written(task)
+    families = WRITERS if written else ADAPTABLE
+    able = [run for run in runs if isinstance(run, PublishedRun) or run.rung.family in families]
+    if not able:
+        raise UserError(
+            f"finetune: no model of this study can be tuned for {name}, which is answered by "
+            f"{'writing' if written else 'a head on hidden states'}; families that can: {', '.join(families)}"
+        )
+    return able
+
+
+def _written(task: Task) -> bool:
+    """Say whether a task is answered by writing, without a head."""
+    return not isinstance(task, LabelledTask) or task.kind == "generation"
+
+
+def _check_freezing(run: Job | PublishedRun, variant: str, settings: FinetuneSettings, name: str, task: Task) -> None:
+    """Raise UserError where nothing would be left to learn, or more is to be frozen than a model has; how much one
+    trained elsewhere has is known once it is loaded."""
+    if settings.freeze == "all":
+        if _written(task):
+            raise UserError(
+                f"finetune: {variant} freezes all, and {name} is answered by writing, without a head that could learn; "
+                "freeze less, or take the task out of finetune.tasks"
+            )
+        return
+    if isinstance(run, PublishedRun):
+        return
+    depths = 1 + (0 if run.rung.family == "word2vec" else run.rung.config.depth)
+    if settings.freeze > depths:
+        raise UserError(
+            f"finetune: {variant} freezes {settings.freeze} depths, but {run.rung.name} has {depths} below its head; "
+            "freeze fewer, or say all"
+        )
+
+
 def _rung(run: Job | PublishedRun) -> str:
     return run.rung if isinstance(run, PublishedRun) else run.rung.name
 
@@ -160,6 +201,7 @@ def _job(
     before: dict[str, Any] | None = None,
 ) -> StageJob:
     settings = asked.variant(variant) if before is None else asked.settings
+    _check_freezing(run, variant, settings, task, plan.tasks[task])
     shown = variant if before is None else before["method"]
     parts = [run.name, shown.replace(" ", "-"), task, "all" if size is None else str(size)]
     if before is not None:

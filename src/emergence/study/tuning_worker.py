@@ -10,6 +10,7 @@ import polars as pl
 
 from emergence.core.finetune_settings import FinetuneSettings
 from emergence.core.seeds import derive_seed, stream
+from emergence.core.store import read_sealed
 from emergence.study.stages import Report, finish_job
 from emergence.tasks.catalogue import make_task
 from emergence.tasks.labelled import LabelledTask
@@ -25,6 +26,10 @@ def tune(job: dict[str, Any], report: Report) -> None:
     from emergence.training.finetuning.loop import DivergedError
     from emergence.training.finetuning.model import tune_network
 
+    outcome: dict[str, Any] = {"task": job["task"], "variant": job["variant"], "notes": []}
+    if read_sealed(Path(job["base"]) / "outcome.json")["status"] == "diverged":
+        finish_job(job, report, {**outcome, "status": "diverged"}, None)
+        return
     base = load_base(Path(job["base"]), allow_pickle=job["allow_pickle"])
     task = _task(job, job["task"])
     settings = FinetuneSettings.model_validate(job["settings"])
@@ -33,7 +38,6 @@ def tune(job: dict[str, Any], report: Report) -> None:
     def progress(share: float, says: str) -> None:
         report({"event": "adapting", "share": share, "says": says})
 
-    outcome: dict[str, Any] = {"task": job["task"], "variant": job["variant"], "notes": []}
     try:
         earlier = _learn_before(job, base, seed) if job["before"] else 0.0
         tuned = tune_network(

@@ -22,7 +22,7 @@ from emergence.models.adapters.prefix_interface import InterfacePrefixes
 from emergence.models.adapters.weights import Shape, Weights
 from emergence.models.trunk import module_of
 
-__all__ = ["Adapter", "attach"]
+__all__ = ["MARK", "Adapter", "attach"]
 
 MARK = "emergence_adapter"  # an attribute of networks that have an adapter: its method
 

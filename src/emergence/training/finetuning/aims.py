@@ -45,6 +45,10 @@ class Aim(Protocol):
     def validation_tokens(self) -> int:
         """Tokens of all validation examples together."""
 
+    @property
+    def written(self) -> float:
+        """The share of the tokens that are an answer to write: there the network's own output head is asked."""
+
     def loss(self, network: Any, numbers: Sequence[int]) -> torch.Tensor:
         """Return the mean loss of the training examples with these numbers."""
 
@@ -97,6 +101,11 @@ class Classes:
     def validation_tokens(self) -> int:
         """Tokens of all validation examples."""
         return self.validation.tokens
+
+    @property
+    def written(self) -> float:
+        """Nothing is written."""
+        return 0.0
 
     def loss(self, network: Any, numbers: Sequence[int]) -> torch.Tensor:
         """Return the mean cross-entropy in nats, or the loss of distillation where there is a teacher."""
@@ -157,6 +166,11 @@ class Values:
     def validation_tokens(self) -> int:
         """Tokens of all validation examples."""
         return self.validation.tokens
+
+    @property
+    def written(self) -> float:
+        """Nothing is written."""
+        return 0.0
 
     def loss(self, network: Any, numbers: Sequence[int]) -> torch.Tensor:
         """Return the mean squared error in units of the spread."""

@@ -134,6 +134,8 @@ def finetune(
                 part.eval()
             reading = Reading(step + 1, float(np.mean(losses)), {aim.name: aim.validate(network) for aim in aims})
             losses.clear()
+            if not math.isfinite(reading.goal):
+                raise DivergedError(f"fine-tuning diverged: no number came of step {step + 1}; lower the learning rate")
             result.readings.append(reading)
             progress((step + 1) / steps, reading)
             if kept.offer(reading.goal):

@@ -8,9 +8,10 @@ from typing import Any
 
 import torch
 
+from emergence.core.errors import UserError
 from emergence.core.finetune_settings import FinetuneSettings
 from emergence.core.seeds import derive_seed
-from emergence.models.adapters.attach import Adapter, attach
+from emergence.models.adapters.attach import MARK, Adapter, attach
 from emergence.models.family import FAMILIES, build_network
 from emergence.models.trunk import module_of
 from emergence.tasks.task import GeneratedTask
@@ -92,6 +93,8 @@ def tune_network(
     ``progress`` is told how far it is, and what the last reading said. Raises UserError for a task that the network
     cannot do, and DivergedError where the loss grows beyond bounds.
     """
+    if hasattr(module_of(network), MARK):
+        raise UserError("this model has an adapter already, which stays with it; load the model it was made on again")
     if settings.start == "untrained":
         network = untrained(network, family, seed)
     width = hidden_width(network)
@@ -115,9 +118,10 @@ def tune_network(
 def flops_of(network: Any, family: str, tuning: Tuning, aims: Sequence[Aim], settings: FinetuneSettings) -> float:
     """Return the FLOPs of matrix products of a fine-tuning, readings of the validation examples among them.
 
-    A step is a forward and a backward pass, which costs twice as much; with frozen weights alone it is a forward one. A
-    model that was trained elsewhere is taken for 2 FLOPs per token and non-embedding parameter (Kaplan et al. 2020,
-    arXiv 2001.08361, section 2.1).
+    A step is a forward and a backward pass, which costs twice as much; with frozen weights alone it is a forward one.
+    With an adapter, or some depths frozen, it is counted as if all learnt: too much rather than too little. The output
+    head is counted where answers are written, and there alone. A model that was trained elsewhere is taken for 2 FLOPs
+    per token and non-embedding parameter (Kaplan et al. 2020, arXiv 2001.08361, section 2.1).
     """
     held = sum(aim.validation_tokens for aim in aims) * len(tuning.readings)
     passes = FAMILIES.load(family).training_passes if family in FAMILIES else 3.0
@@ -128,5 +132,6 @@ def flops_of(network: Any, family: str, tuning: Tuning, aims: Sequence[Aim], set
     tokens = tuning.tokens * passes + held
     count: Any = getattr(network.config, "forward_flops", None)
     if count is not None:
-        return float(count(tokens, length, 0))
+        share = sum(aim.written * sum(aim.lengths) for aim in aims) / sum(lengths)
+        return float(count(tokens, length, share * tokens))
     return 2.0 * float(network.config.non_embedding_parameters) * tokens

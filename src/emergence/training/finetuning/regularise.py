@@ -14,15 +14,16 @@ from emergence.models.trunk import embedding_of, module_of
 
 __all__ = ["adversarial_step", "dropping", "l1_penalty"]
 
-_WRITES = (".out", ".down")  # modules of own networks whose output is added to the residual stream
+#: Modules whose output is added to the residual stream: of own networks, and of those like Llama without a dropout.
+_WRITES = (".out", ".down", ".o_proj", ".down_proj")
 
 
 @contextmanager
 def dropping(network: Any, share: float) -> Iterator[None]:
     """Drop ``share`` of what the embedding and every block write, while the module is in training mode.
 
-    Own networks have no dropout of their own; those of transformers have it where their authors put it, and get the
-    share there.
+    Own networks and such as Llama have no dropout of their own; the others of transformers have it where their authors
+    put it, and get the share there.
     """
     module = module_of(network)
     own = [inner for inner in module.modules() if isinstance(inner, nn.Dropout)]

@@ -84,7 +84,7 @@ class _Few:
         chosen = stream(seed, "few").permutation(len(aim.lengths))[:n]
         self._numbers = chosen.tolist()
         self.lengths = [aim.lengths[n] for n in self._numbers]
-        self.validation_tokens = 0
+        self.validation_tokens, self.written = 0, aim.written
 
     def loss(self, network: Any, numbers: Sequence[int]) -> torch.Tensor:
         """Return the loss of the aim on these of its examples."""

@@ -112,6 +112,11 @@ class Spans:
         """Tokens of all validation windows."""
         return sum(len(window.ids) for passage in self.validation for window in passage.windows)
 
+    @property
+    def written(self) -> float:
+        """Nothing is written."""
+        return 0.0
+
     def loss(self, network: Any, numbers: Sequence[int]) -> torch.Tensor:
         """Return the mean of the cross-entropies of both ends, in nats."""
         few = [self._rows[n] for n in numbers]
@@ -160,6 +165,8 @@ def _logits(network: Any, head: SpanHead, few: Sequence[Window]) -> tuple[torch.
 def _best_span(window: Window, first_T: torch.Tensor, last_T: torch.Tensor) -> tuple[float, tuple[int, int]]:
     """Return the log-odds of the best span of at most `LONGEST_ANSWER` tokens against none, and its characters."""
     n = len(window.spans)
+    if not n:  # an empty passage
+        return -float("inf"), (0, 0)
     starts, stops = (logits[window.first : window.first + n] for logits in (first_T, last_T))
     sums_NN = starts[:, None] + stops[None, :]
     fits = torch.ones(n, n, dtype=torch.bool).triu() & ~torch.ones(n, n, dtype=torch.bool).triu(LONGEST_ANSWER)

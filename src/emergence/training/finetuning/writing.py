@@ -75,6 +75,11 @@ class Answers:
         """Tokens of all validation examples."""
         return sum(len(example.prompt) + len(example.target) for example in self.validation)
 
+    @property
+    def written(self) -> float:
+        """The share of the tokens of training examples that belong to answers."""
+        return sum(len(example.target) for example in self.train) / sum(self.lengths)
+
     def loss(self, network: Any, numbers: Sequence[int]) -> torch.Tensor:
         """Return the mean over examples of the mean cross-entropy of their answer's tokens, in nats."""
         logits_MV, targets_M, weights_M = self._read(network, [self.train[n] for n in numbers])
