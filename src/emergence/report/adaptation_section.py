@@ -62,8 +62,12 @@ def adaptation_section(data: ReportData, texts: Texts, gallery: Gallery | None =
         own = chosen.get(task, [])
         drawn = [found for _, found in charts.get(task, [])] or [{} for _ in own]
         shown = [_part(one, found, texts) for one, found in zip(own, drawn, strict=True)]
-        lead = texts("adaptation.chosen.lead", test=own[0].test) if any(one.labels for one in own) else ""
-        parts.append(TaskPart(table, lead, shown))
+        said = [texts("adaptation.chosen.lead")] if own else []
+        if any(one.labels for one in own):
+            said.append(texts("adaptation.confusion.lead", test=own[0].test))
+        if any("validation" in found for found in drawn):
+            said.append(texts("adaptation.curve.lead"))
+        parts.append(TaskPart(table, " ".join(said), shown))
     compressed = compressed_table(data, texts)
     return AdaptationSection(parts, compressed) if parts or compressed is not None else None
 

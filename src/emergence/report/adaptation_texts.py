@@ -30,8 +30,10 @@ ENGLISH: dict[str, str] = {
     "adaptation.smaller": "Smaller models ({n} rows)",
     "adaptation.more": "{n} more rows",
     "adaptation.chosen": "{model}, {variant}",
-    "adaptation.chosen.lead": "The chosen variant of the largest model of each family, on the set “{test}”, all seeds "
-    "together.",
+    "adaptation.chosen.lead": "Below, the chosen variant of the largest model of each family.",
+    "adaptation.confusion.lead": "Classes are counted on the set “{test}”, all seeds together; a cell is a share of its "
+    "row.",
+    "adaptation.curve.lead": "Curves have one line per seed; the large dot is the step whose weights were kept.",
     "adaptation.confusion": "Confusion: {model}, {variant}",
     "adaptation.is": "is",
     "adaptation.called": "called",
@@ -47,7 +49,6 @@ ENGLISH: dict[str, str] = {
     "adaptation.support": "Examples",
     "adaptation.curve": "Validation over steps: {model}, {variant}",
     "adaptation.step": "step",
-    "adaptation.kept": "weights kept",
     "adaptation.best": "Fine-tuned for {task}",
     "adaptation.best.none": "no variant came to an end",
     "adaptation.score": "Test score",
