@@ -154,14 +154,17 @@ def test_the_same_table_gives_the_same_answer_in_any_order() -> None:
 
 
 def test_tuned_families_are_found_by_their_name() -> None:
-    table = ladder(7).with_columns(pl.lit("gpt").alias("family"))
+    table = ladder(7, elbow=5.5).with_columns(pl.lit("gpt").alias("family"))
     name = pl.format("gpt tuned on {}", pl.col("examples").cast(pl.Int64))
     named = table.with_columns(pl.when(pl.col("examples") == 0).then("family").otherwise(name).alias("family"))
     rows = tuned_rows(named.drop("examples"))
     keys = ["model", "examples", "seed"]
-    assert rows["family"].unique().to_list() == ["gpt"]
+    assert rows["family"].unique().to_list() == ["gpt tuned"]
     assert rows.sort(keys).select(*keys, "score").equals(table.sort(keys).select(*keys, "score"))
     assert tuned_rows(table.filter(pl.col("examples") == 0)).is_empty()
+    (found,) = onset_shift(rows, resamples=100)
+    assert found.measured.estimate is not None
+    assert found.predicted.estimate is not None
     thousand = tuned_rows(named.with_columns(pl.col("family").str.replace("1000", "1k")).drop("examples"))
     assert thousand.sort(keys).equals(rows.sort(keys))
 

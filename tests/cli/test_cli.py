@@ -94,7 +94,8 @@ def test_outside_results_are_judged_and_reported(tmp_path: Path) -> None:
     done = emergence("analyze", "scores.csv", "--axis", "params", "--json", "--out", "page", cwd=tmp_path)
     document = json.loads(done.stdout)
     assert done.stderr == ""  # no words of progress where output is no terminal
-    assert list(document) == ["schema_version", "verdicts", "calibration", "collapses", "carry_overs", "forecasts"]
+    keys = ["verdicts", "calibration", "collapses", "carry_overs", "onset_shifts", "forecasts"]
+    assert list(document) == ["schema_version", *keys]
     assert document["forecasts"]["next"]
     (verdict,) = document["verdicts"]
     assert (verdict["task"], verdict["verdict"]) == ("诗", "gradual")

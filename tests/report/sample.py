@@ -30,7 +30,8 @@ _TEXT = (
 
 def verdict(task: str, name: VerdictName = VerdictName.EMERGENT, axis: Axis = "params", **changes: Any) -> Verdict:
     """Return a verdict with plausible numbers."""
-    scale = {"params": 4e4, "tokens": 7e5, "flops": 4e11, "loss": 1.9}[axis]
+    places = {"params": 4e4, "tokens": 7e5, "flops": 4e11, "loss": 1.9}
+    scale = (places | {"examples": 300.0, "bits": 3.2, "training_tasks": 3.0})[axis]
     shown = name in (VerdictName.EMERGENT, VerdictName.MIRAGE, VerdictName.SUDDEN)
     missing = Interval(reason="the curve has no foot on its floor")
     values: dict[str, Any] = {

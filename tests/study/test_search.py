@@ -175,6 +175,11 @@ def test_killed_it_goes_on_and_ends_with_the_same(home: Path, tmp_path: Path) ->
     assert told(record_of(tmp_path)) == told(record_of(home))
 
 
+def write(folder: Path) -> Path:
+    (folder / "study.yaml").write_text(STUDY)
+    return folder / "study.yaml"
+
+
 def study(**changes: Any) -> StudySettings:
     document, _ = parse_yaml(STUDY, source="test")
     document["search"] |= changes
@@ -213,6 +218,24 @@ def test_a_trial_trains_the_rungs_asked_for(rungs: str, sizes: int) -> None:
     assert own.search is None
     assert ladder.search.runs == 2 * sizes
     assert ladder.search.flops == pytest.approx(6 * own.flops)
+
+
+def test_settings_are_not_chosen_by_the_questions_of_the_verdict(tmp_path: Path) -> None:
+    """A trial that is judged by a task is asked its validation examples, none of which the ladder is asked."""
+    import polars as pl
+
+    goal = "{task: copy, metric: target_logprob}"
+    change = f"search={{settings: {{training.clip: {{low: 0.5, high: 2}}}}, trials: 1, goal: {goal}}}"
+    run_study(load_study(str(write(tmp_path)), [change]), tmp_path / "out")
+    asked = {
+        name: set(pl.concat(map(pl.read_parquet, (tmp_path / "out" / folder).glob("R00-*.parquet")))["prompt"])
+        for name, folder in (("ladder", "records"), ("trial", "search/trial-0000/records"))
+    }
+    assert all(asked.values())
+    assert not asked["ladder"] & asked["trial"]
+    (trial,) = SearchRecord.model_validate(read_sealed(tmp_path / "out" / "search" / "result.json")).trials
+    records = pl.read_parquet(tmp_path / "out" / "search" / "trial-0000" / "records" / "R00-s0-000050.parquet")
+    assert trial.value == pytest.approx(records["score_target_logprob"].mean())
 
 
 def test_the_cost_bound_is_that_of_the_dearest_values() -> None:

@@ -8,15 +8,25 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
 import emergence as em
 from emergence.core.errors import UserError
+from emergence.core.settings import TokenizerSettings
+from emergence.generation import SamplingSettings
+from emergence.models.bert import BertConfig
+from emergence.models.family import build_network
+from emergence.models.seq2seq import Seq2SeqConfig
 from emergence.study.synthesis import Prompts, SynthesisSettings
 from emergence.study.writing_texts import Writer
 from emergence.tasks.catalogue import make_task
 from emergence.tasks.labelled import LabelledTask
 from emergence.tasks.labelled_schema import LabelledData
+from emergence.text import build_tokenizer
 from tests.tiny import emergence
+from tests.tiny_huggingface import save
+
+CONFIGS: dict[str, Any] = {"seq2seq": Seq2SeqConfig, "bert": BertConfig}
 
 WORDS = {"sea": ("wave", "tide", "sail", "salt"), "hill": ("rock", "peak", "path", "moss")}
 #: English into an invented language, and from there into another word.
@@ -106,6 +116,23 @@ def test_the_same_request_is_made_once(model: em.Model, tmp_path: Path) -> None:
     out.write_text(out.read_text() + "\n")
     with pytest.raises(UserError, match="its checksum differs"):
         em.synthesise(model, out, labels=["sea"], number=5, max_tokens=24, seed=3)
+
+
+def test_interrupted_before_the_file_and_files_in_the_way(model: em.Model, tmp_path: Path) -> None:
+    out = tmp_path / "more.jsonl"
+    asked: dict[str, Any] = {"labels": ["sea"], "number": 3, "max_tokens": 24}
+    em.synthesise(model, out, **asked)
+    before = out.read_bytes()
+    out.unlink()  # killed between the seal, which comes first, and the file
+    assert em.synthesise(model, out, **asked).made
+    assert out.read_bytes() == before
+    out.with_suffix(".json").unlink()
+    with pytest.raises(UserError, match=r"more\.jsonl is there already, and no command"):
+        em.synthesise(model, out, **asked)
+    (tmp_path / "mine.json").write_text('{"my": "settings"}')
+    with pytest.raises(UserError, match=r"mine\.json is there already"):
+        em.synthesise(model, tmp_path / "mine.jsonl", **asked)
+    assert (tmp_path / "mine.json").read_text() == '{"my": "settings"}'
 
 
 @pytest.mark.parametrize("shots", [0, 2])
@@ -205,6 +232,30 @@ def test_back_translations_that_cannot_be(home: Path, model: em.Model, tmp_path:
         with pytest.raises(UserError, match=words):
             em.back_translate(model, model, tmp_path / "a.jsonl", task=task(home, "single.tsv"), max_tokens=12, **wrong)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("kind", ["seq2seq", "gpt2 of Hugging Face", "bert"])
+def test_other_models_write_as_they_generate(kind: str, tmp_path: Path) -> None:
+    if kind == "gpt2 of Hugging Face":
+        model = em.load(save("gpt2", tmp_path / "gpt2"))
+    else:
+        torch.manual_seed(0)
+        settings = {"vocabulary": 257, "context": 32, "width": 16, "depth": 1, "heads": 2, "feed_forward": 16}
+        config = CONFIGS[kind](**settings)
+        network = build_network(kind, config, torch.Generator().manual_seed(3)).eval()
+        model = em.Model(network, build_tokenizer(TokenizerSettings(kind="byte"), []), tmp_path, 0, kind, kind, 0)
+    writer = Writer(model.network, model.tokenizer, kind)
+    if kind == "bert":
+        with pytest.raises(UserError, match="cannot continue a prompt"):
+            writer.check(drawing=False)
+        return
+    writer.check(drawing=False)
+    prompts = ["one", "two and", "three"]
+    found = writer.write([[prompt] for prompt in prompts], SamplingSettings(max_tokens=9), None)
+    assert [written.text for written in found] == [model.generate(prompt, max_tokens=9) for prompt in prompts]
+    if kind == "seq2seq":
+        with pytest.raises(UserError, match="writes its most probable answer"):
+            em.synthesise(model, tmp_path / "a.jsonl", labels=["sea"], number=1)
 
 
 def test_commands(home: Path, tmp_path: Path) -> None:

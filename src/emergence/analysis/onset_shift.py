@@ -24,7 +24,7 @@ from emergence.analysis import wording
 from emergence.analysis.bootstrap import interval_of
 from emergence.analysis.carry_over import crossing_draws
 from emergence.analysis.crossings import crossing, fit_trend
-from emergence.analysis.curves import MIN_RUNGS, Curve, curves
+from emergence.analysis.curves import MIN_RUNGS, Curve, curves, ladder
 from emergence.analysis.emergence_law import LawFit, Points, amount, fit_law
 from emergence.analysis.gain import gain_test
 from emergence.analysis.metrics import metric
@@ -42,7 +42,7 @@ SHOWN = 0.1  # of the way: a rung this high shows that the ability has begun
 RISE_LEVEL = 0.02
 HIDDEN = 0.05  # share of resamples that do not show an onset, or find none, above which it is not identified
 LEAST_RESAMPLES = 20
-_TUNED_ON = re.compile(r"^(?P<family>.*\S) tuned on (?P<count>\d[\d,]*(?:\.\d+)?)(?P<unit>[kM]?)$")
+_TUNED_ON = re.compile(r"^(?P<family>.*\S) on (?P<count>\d[\d,]*(?:\.\d+)?)(?P<unit>[kM]?)$")
 _UNIT = {"": 1.0, "k": 1e3, "M": 1e6}
 
 
@@ -50,22 +50,29 @@ def tuned_rows(scores: pl.DataFrame) -> pl.DataFrame:
     """Return the rows of models of known size with the number of examples they were fine-tuned on; 0: on none.
 
     They are those with both ``params`` and ``examples``, and those of families called "gpt tuned on 100" or "gpt tuned
-    on 1k", which become the family "gpt" beside its own rows, those of 0 examples. Families without any fine-tuning are
-    left out; the frame is empty where nothing is left.
+    on 1k", which become the family "gpt tuned"; the rows of "gpt" stand beside them with 0 examples. Of every run the
+    last checkpoint counts. Families without any fine-tuning are left out; the frame is empty where nothing is left.
     """
     table = _with_columns(scores).filter(pl.col("params").is_not_null())
-    families = table["family"].unique().to_list()
-    named = {name: found for name in families if (found := _TUNED_ON.match(name)) is not None}
-    base = {name: found["family"] for name, found in named.items()}
-    counts = {name: float(found["count"].replace(",", "")) * _UNIT[found["unit"]] for name, found in named.items()}
-    counts |= dict.fromkeys(base.values(), 0.0)
-    table = table.with_columns(
-        pl.coalesce("examples", pl.col("family").replace_strict(counts, default=None, return_dtype=pl.Float64)).alias(
-            "examples"
-        ),
-        pl.col("family").replace(base),
-    ).filter(pl.col("examples").is_not_null())
-    return table.filter((pl.col("examples") > 0).any().over("family"))
+    both = table.filter(pl.col("examples").is_not_null())
+    table = ladder(table)
+    families = sorted(table["family"].unique().to_list())
+    amounts: dict[str, dict[str, float]] = {}
+    for name in families:
+        if (found := _TUNED_ON.match(name)) is not None:
+            count = float(found["count"].replace(",", "")) * _UNIT[found["unit"]]
+            amounts.setdefault(found["family"], {})[name] = count
+    frames = [both]
+    for tuned, counts in amounts.items():
+        base = max((name for name in families if tuned.startswith(f"{name} ")), key=len, default=None)
+        known = counts if base is None else counts | {base: 0.0}
+        own = table.filter(pl.col("family").is_in(list(known)))
+        examples = pl.col("family").replace_strict(known, return_dtype=pl.Float64)
+        frames.append(own.with_columns(examples.alias("examples"), pl.lit(tuned).alias("family")))
+    run = ["family", "model", "examples", "seed", "task", "metric", "shots"]
+    found_rows = pl.concat(frames).sort(*run, pl.col("step").fill_null(-1), pl.col("tokens").fill_null(-1.0))
+    last = found_rows.group_by(run, maintain_order=True).last().select(found_rows.columns)
+    return last.filter((pl.col("examples") > 0).any().over("family"))
 
 
 def onset_shift(

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from emergence.api.evaluating import Evaluation, evaluate
-from emergence.api.model import Model, load
+from emergence.api.loading import load
+from emergence.api.model import Model
 from emergence.api.planning import power
 from emergence.api.results import Result, Verdicts
 from emergence.api.synthesising import back_translate, show_changes, synthesise

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from emergence.api.model import Model, load
+from emergence.api.loading import load
+from emergence.api.model import Model
 from emergence.core.errors import UserError
 
 if TYPE_CHECKING:

@@ -8,7 +8,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from emergence.api.model import Model, load
+from emergence.api.loading import load
+from emergence.api.model import Model
 from emergence.core.errors import UserError
 
 if TYPE_CHECKING:
@@ -150,14 +151,18 @@ def _request(models: Sequence[Model], settings: Any, data: LabelledData | None) 
 
 
 def _once(path: Path, source: str, request: dict[str, Any], write: Callable[[], Any]) -> Written:
-    from emergence.tasks.synthetic import read_about, seal_of, write_synthetic
+    from emergence.tasks.synthetic import is_sealed, read_about, seal_of, write_synthetic
 
     if path.suffix != ".jsonl":
         raise UserError(f"--out {path}: name a file that ends in .jsonl")
-    if path.exists() or seal_of(path).exists():
+    seal = seal_of(path)
+    if seal.exists() != path.exists() and not (seal.exists() and is_sealed(seal)):
+        there = path if path.exists() else seal
+        raise UserError(f"{there} is there already, and no command of this kind wrote it; name another file with --out")
+    if path.exists():
         about = read_about(path)
         if about.get("request") != json.loads(json.dumps(request)):
-            raise UserError(f"{path} was made by another request; name another file, or delete it and {seal_of(path)}")
+            raise UserError(f"{path} was made by another request; name another file, or delete it and {seal}")
         return Written(path, about["examples"], tuple(about["notes"]), made=False)
     done = write()
     write_synthetic(path, done.examples, source, {**done.about, "request": request, "notes": list(done.notes)})

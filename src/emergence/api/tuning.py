@@ -12,14 +12,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from emergence.api.model import Model, load
+from emergence.api.loading import load
+from emergence.api.model import Model
 from emergence.core.errors import UserError
 from emergence.core.finetune_settings import FinetuneSettings
 from emergence.core.store import DamagedFileError, read_sealed, sha256, write_sealed, writing
 
 if TYPE_CHECKING:
+    from emergence.tasks.labelled_schema import Labelled
     from emergence.tasks.task import GeneratedTask
     from emergence.training.finetuning.model import Tuned
+    from emergence.training.finetuning.prepare import Teacher
 
 __all__ = ["Prediction", "TunedModel", "finetune", "load_tuned"]
 
@@ -101,6 +104,9 @@ def finetune(
     out: str | Path | None = None,
     examples: int | None = None,
     settings: Mapping[str, Any] | FinetuneSettings | None = None,
+    teacher: TunedModel | str | Path | None = None,
+    temperature: float = 2.0,
+    teacher_weight: float = 0.5,
     questions: int = 512,
     seed: int = 0,
     progress: Callable[[str], None] = lambda words: None,
@@ -109,8 +115,10 @@ def finetune(
 
     ``task`` is a name, or a mapping with ``name``, the kind as ``task`` where that differs, and its options, such as
     ``{"name": "classification", "files": "train.tsv"}``. ``examples`` of training are taken, all if None. ``settings``
-    are those of `FinetuneSettings`. The network of a `Model` that is handed over is changed. Raises UserError for wrong
-    input, for a folder that holds something, and for a loss that grows beyond bounds.
+    are those of `FinetuneSettings`. A ``teacher``, another model tuned for the same classes (or its folder), is learnt
+    from beside the labels, at a ``temperature`` and with the share ``teacher_weight`` of the loss (Hinton et al.
+    2015, arXiv 1503.02531). The network of a `Model` that is handed over is changed. Raises UserError for wrong input,
+    for a folder that holds something, and for a loss that grows beyond bounds.
     """
     from emergence.evaluation.tuned import answer_tests
     from emergence.tasks.labelled import LabelledTask
@@ -130,6 +138,7 @@ def finetune(
         family=model.family,
         examples=examples,
         seed=seed,
+        teacher=None if teacher is None else _teacher(teacher, temperature, teacher_weight),
         progress=lambda share, says: progress(f"fine-tuning, {share:.0%}, validation {says}"),
     )
     progress("answering the test sets")
@@ -183,6 +192,25 @@ def load_tuned(folder: str | Path, base: Model | str | Path | None = None) -> Tu
     model = replace(model, name=home.resolve().name)
     kept = {name: described[name] for name in ("kind", "about", "centre", "spread")}
     return TunedModel(model, labels=tuple(described["labels"]), head=_head(home, described, model), **kept)
+
+
+def _teacher(teacher: TunedModel | str | Path, temperature: float, weight: float) -> Teacher:
+    """Return what a tuned classifier says of examples."""
+    import torch
+
+    from emergence.training.finetuning.prepare import Teacher
+
+    if not 0 <= weight <= 1 or not temperature > 0:
+        raise UserError(
+            f"teacher_weight ({weight:g}) is a share from 0 to 1, and temperature ({temperature:g}) above 0"
+        )
+    known = teacher if isinstance(teacher, TunedModel) else load_tuned(teacher)
+
+    def says(examples: Sequence[Labelled]) -> torch.Tensor:
+        found = known.predict([(e.text, e.second) if e.second else e.text for e in examples])
+        return torch.tensor([[p.probabilities[c] for c in known.labels] for p in found if p.probabilities]).log()
+
+    return Teacher(says, known.labels, temperature, weight)
 
 
 def _settings(settings: Mapping[str, Any] | FinetuneSettings | None) -> FinetuneSettings:

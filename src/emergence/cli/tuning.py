@@ -40,6 +40,9 @@ def _model_options(command: Any) -> Any:
     metavar="KEY=VALUE",
     help="Change a setting, e.g. epochs=5.",
 )
+@click.option("--teacher", help="A fine-tuned model's folder, to be learnt from beside the labels (distillation).")
+@click.option("--temperature", default=2.0, show_default=True, help="At which the teacher is read.")
+@click.option("--teacher-weight", default=0.5, show_default=True, help="Its share of the loss.")
 @click.option("--questions", default=512, show_default=True, help="Of the test, where answers are written.")
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0, 2**63 - 1))
 @_model_options

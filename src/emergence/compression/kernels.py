@@ -21,7 +21,7 @@ __all__ = ["KERNELS", "Int8Product", "Kernels", "use_kernels", "uses_int8"]
 
 Kernels = Literal["auto", "float", "int8"]
 KERNELS: tuple[Kernels, ...] = ("auto", "float", "int8")
-#: What `auto` asks of a product: from there on whole numbers are faster (`docs/adaptation.md`, benchmarks/kernels.py).
+#: What `auto` asks of a product: from there on whole numbers are faster (`docs/benchmarks.md`).
 LEAST_SIDE = 256
 LEAST_WORK = 2**21  # multiply-adds
 LEAST_INPUTS = 2  # torch 2.13's product of one input gives what was in the memory before

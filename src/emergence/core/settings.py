@@ -7,12 +7,14 @@ from typing import Annotated, Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from emergence.core.compression_settings import CompressionSettings
+from emergence.core.corpus_settings import CorpusSettings, Fold, TokenizerSettings
 from emergence.core.errors import UserError, nearest
 from emergence.core.forecasts import FORECAST_AXES
 from emergence.core.model_settings import LadderSettings, ModelSettings
-from emergence.core.schema import AXES, Axis
+from emergence.core.schema import AXES, Axis, Frozen
 from emergence.core.search_settings import SearchSettings
 from emergence.core.teacher_settings import TeacherSettings
+from emergence.core.training_settings import TrainingSettings
 from emergence.core.tuning_settings import TuningSettings
 
 __all__ = [
@@ -35,100 +37,12 @@ __all__ = [
 
 Count = Annotated[int, Field(ge=1)]
 Share = Annotated[float, Field(ge=0, le=1)]
-Fold = Literal["simplified", "traditional"]
 
 #: The tasks that ask for the held-out part of a corpus, and have nothing of their own to train on.
 TEXT_TASKS = ("text", "sampling", "reconstruction")
 
 
-class Settings(BaseModel):
-    """Frozen, and closed to keys nobody defined."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class TokenizerSettings(Settings):
-    """How text becomes tokens. ``vocabulary`` bounds ``bpe`` and ``word``."""
-
-    kind: Literal["byte", "char", "bpe", "word"] = "char"
-    vocabulary: Annotated[int, Field(ge=260, le=1_000_000)] = 4096
-
-
-class CorpusSettings(Settings):
-    """Text files (globs allowed) and the training texts of labelled ``tasks``, without their labels; the tokenizer
-    trained on them, and the script that Chinese is folded into first.
-
-    A training row is a window of the text wherever it begins, or (``rows``) one whole document or line: what a model of
-    sentences learns. Longer ones are cut into several rows.
-    """
-
-    files: tuple[str, ...] = ()
-    tasks: tuple[str, ...] = ()
-    fold: Fold | None = None
-    rows: Literal["windows", "documents", "lines"] = "windows"
-    tokenizer: TokenizerSettings = TokenizerSettings()
-
-    @field_validator("files", mode="before")
-    @classmethod
-    def _one_or_many(cls, value: Any) -> Any:
-        return (value,) if isinstance(value, str) else value
-
-
-class TrainingSettings(Settings):
-    """One setting for the whole ladder; ``learning_rate: auto`` follows the family's own rule.
-
-    With ``budgets``, numbers of tokens up to ``tokens``, every checkpoint stands for a whole training of that length: a
-    branch leaves the run and cools down (`training.schedule`). They take the place of ``checkpoints``, which are a
-    number of them, evenly spaced in the logarithm of tokens, or one for as many tokens as a pass through the corpus has
-    (``epochs``). ``initialise_embeddings`` is the folder of a run, or of a model exported in this project's layout,
-    whose token vectors every run begins with, such as one of `word2vec`. A ``teacher`` is a trained model that every
-    run learns from.
-    """
-
-    tokens: Annotated[float, Field(ge=1, le=1e18)]
-    budgets: tuple[Annotated[float, Field(ge=1)], ...] = ()
-    batch_tokens: Count = 4096
-    learning_rate: Annotated[float, Field(gt=0)] | Literal["auto"] = "auto"
-    checkpoints: Annotated[int, Field(ge=1, le=200)] | Literal["epochs"] = 8
-    weight_decay: Annotated[float, Field(ge=0)] = 0.1
-    warmup: Share = 0.02
-    decay: Share = 0.2
-    clip: Annotated[float, Field(gt=0)] = 1.0
-    initialise_embeddings: str | None = None
-    teacher: TeacherSettings | None = None
-
-    @field_validator("budgets", mode="before")
-    @classmethod
-    def _one_or_many(cls, value: Any) -> Any:
-        return value if isinstance(value, list | tuple) else (value,)
-
-    @model_validator(mode="after")
-    def _phases_fit(self) -> TrainingSettings:
-        if self.warmup + self.decay > 1:
-            raise ValueError(
-                f"warmup ({self.warmup:g}) and decay ({self.decay:g}) exceed the whole run; lower one of them"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _budgets_fit(self) -> TrainingSettings:
-        if self.budgets and self.checkpoints != TrainingSettings.model_fields["checkpoints"].default:
-            raise ValueError("budgets take the place of checkpoints; leave one of them out")
-        if self.budgets and not self.decay:
-            raise ValueError("budgets are reached by a decay of the learning rate; set decay above 0")
-        warm = self.warmup * self.tokens
-        for budget in self.budgets:
-            if budget > self.tokens:
-                raise ValueError(f"the budget of {budget:g} tokens exceeds tokens ({self.tokens:g}); raise tokens")
-            if budget * (1 - self.decay) < warm:
-                raise ValueError(
-                    f"the budget of {budget:g} tokens would cool down before the warmup of {warm:g} tokens is over; "
-                    "raise the budget or lower warmup"
-                )
-        return self
-
-
-class TaskSettings(Settings):
+class TaskSettings(Frozen):
     """A task by name; every other key is an option of that task and is validated by it.
 
     Where a study has the same kind of task several times, each has a name of its own and ``task`` says the kind.
@@ -154,7 +68,7 @@ class TaskSettings(Settings):
         return dict(self.model_extra or {})
 
 
-class EvaluationSettings(Settings):
+class EvaluationSettings(Frozen):
     """How many held-out examples each checkpoint answers, and with how many worked examples in the prompt."""
 
     examples: Annotated[int, Field(ge=8, le=1_000_000)] = 512
@@ -168,7 +82,7 @@ class EvaluationSettings(Settings):
         return value
 
 
-class AnalysisSettings(Settings):
+class AnalysisSettings(Frozen):
     """Which axes get verdicts, how many bootstrap resamples stand behind an interval, and what forecasts are tried on.
 
     ``hold_out`` is the number of top rungs that the forecasters do not see and are scored on (``largest``: one); with 0
@@ -200,7 +114,7 @@ class AnalysisSettings(Settings):
         return 1 if self.hold_out == "largest" else self.hold_out
 
 
-class ExecutionSettings(Settings):
+class ExecutionSettings(Frozen):
     """Where the runs happen: ``workers`` single-threaded processes side by side, each with one run or with ``stack``
     replicas of one small rung (auto: as a probe of the machine says)."""
 
@@ -208,7 +122,7 @@ class ExecutionSettings(Settings):
     stack: Count | Literal["auto"] = "auto"
 
 
-class StudySettings(Settings):
+class StudySettings(Frozen):
     """One question: which models, trained on what, asked what, judged how.
 
     Models that somebody else trained are asked and judged alone.

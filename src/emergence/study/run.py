@@ -40,6 +40,7 @@ from emergence.study.search_found import found_before, with_found
 from emergence.study.search_plan import SearchPlan
 from emergence.study.searching import require_optuna
 from emergence.study.stages import run_stages, stage_jobs
+from emergence.tasks.task import Split
 
 __all__ = ["run_study"]
 
@@ -116,7 +117,7 @@ def _search(plan: Plan, search: SearchPlan, folder: StudyFolder, progress: Progr
     with Workers(min(plan.workers, search.runs + 1), kept=True) as workers:
 
         def train(trial: Plan, own: StudyFolder, on_event: Progress) -> None:
-            _do(trial, own, _unfinished(trial, own), workers, on_event, watched=True)
+            _do(trial, own, _unfinished(trial, own), workers, on_event, watched=search.split)
 
         search_settings(plan.study, search, folder, train, progress)
 
@@ -129,10 +130,10 @@ def _do(
     progress: Progress,
     *,
     questions: Sequence[dict[str, Any]] = (),
-    watched: bool = False,
+    watched: Split | None = None,
 ) -> None:
-    """Train and ask. ``progress`` is told of every checkpoint that is on the disk with its answers where the runs are
-    ``watched``, and may end them by an exception."""
+    """Train and ask. Where the runs are ``watched``, questions are of that split, and ``progress`` is told of every
+    checkpoint that is on the disk with its answers, and may end them by an exception."""
     if isinstance(plan, Plan):
         _let_write(lessons_to_write(plan, folder), workers, progress)
         prepare(plan, folder)
@@ -155,7 +156,7 @@ def _run_jobs(
     questions: list[dict[str, Any]],
     workers: Workers,
     progress: Progress,
-    watched: bool,
+    watched: Split | None,
 ) -> None:
     """Train and evaluate what is not finished yet, replicas of small rungs together; put ``questions`` to a teacher."""
     started = time.monotonic()
@@ -180,7 +181,7 @@ def _run_jobs(
 
 
 def _described(
-    plan: AnyPlan, folder: StudyFolder, jobs: list[AnyJob], workers: Workers, watched: bool
+    plan: AnyPlan, folder: StudyFolder, jobs: list[AnyJob], workers: Workers, watched: Split | None
 ) -> list[dict[str, Any]]:
     """Return what the workers are to do, in that order."""
     if isinstance(plan, PublishedPlan):
@@ -257,15 +258,16 @@ def _check_contents(folder: StudyFolder, job: AnyJob) -> None:
             table.unlink()
 
 
-def describe(plan: Plan, folder: StudyFolder, group: Group, *, watched: bool = False) -> dict[str, Any]:
+def describe(plan: Plan, folder: StudyFolder, group: Group, *, watched: Split | None = None) -> dict[str, Any]:
     """Return the runs of a group as plain values, for the worker that will do them; ``watched`` ones tell of every
-    checkpoint that is on the disk with its answers."""
+    checkpoint that is on the disk with its answers to the questions of that split."""
     study, training, family = plan.study, plan.study.training, FAMILIES.load(group.rung.family)
     assert training is not None
     return {
         "name": group.name,
         "memory": group.memory,
-        "watched": watched,
+        "watched": watched is not None,
+        "split": watched or "test",
         "folder": str(folder.path.resolve()),
         "rung": group.rung.name,
         "runs": group.runs,

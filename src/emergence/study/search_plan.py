@@ -15,7 +15,7 @@ from emergence.core.settings import StudySettings, validate_study
 from emergence.core.yaml import override
 from emergence.models.family import FAMILIES
 from emergence.study.folder import STAGE_SETTINGS
-from emergence.tasks.task import Pooled, Task
+from emergence.tasks.task import Pooled, Split, Task, TaskContext
 
 if TYPE_CHECKING:
     from emergence.study.plan import Plan
@@ -54,6 +54,11 @@ class SearchPlan:
     checkpoints: int  # of a run
     unpruned: int  # checkpoints at which no trial is pruned
     flops_each: float  # of the training of the most expensive trial
+
+    @property
+    def split(self) -> Split:
+        """Whose questions a trial is asked: not those that the ladder is judged by, where its answers decide."""
+        return "test" if self.settings.goal.task is None else "validation"
 
     @property
     def flops(self) -> float:
@@ -107,6 +112,8 @@ def plan_search(plan: Plan, make_plan: Callable[[StudySettings], Plan]) -> Searc
                 _check_losses(planned.study, search.goal)
             dearest *= max(1.0, *(_flops(planned, search) / cost for planned in plans))
     _check_losses(study, search.goal)
+    if search.goal.task is not None:
+        _check_validation(plan)
     return SearchPlan(
         settings=search,
         direction=direction,
@@ -148,6 +155,22 @@ def _check_losses(study: StudySettings, goal: SearchGoal) -> None:
             f"the validation loss of {own_loss[0]} cannot be compared with that of other families; give search.goal a "
             "task and a metric"
         )
+
+
+def _check_validation(plan: Plan) -> None:
+    """Form the validation questions of every task once, so that one with too few fails before anything is spent."""
+    study = plan.study
+    context = TaskContext(
+        tokenizer=plan.texts.tokenizer, context=study.model.context, seed=study.seed, split="validation"
+    )
+    for task in plan.tasks.values():
+        for shots in study.evaluation.shots if task.trains else ():
+            try:
+                task.questions(context, study.evaluation.examples, shots)
+            except UserError as error:
+                raise UserError(
+                    f"search.goal: a trial is asked the validation examples: {error}; or choose validation_loss"
+                ) from None
 
 
 def _direction(goal: SearchGoal, tasks: dict[str, Task], study: StudySettings) -> Literal["minimize", "maximize"]:

@@ -94,7 +94,8 @@ def stage_jobs(plan: AnyPlan) -> list[StageJob]:
 def run_stages(
     plan: AnyPlan, folder: StudyFolder, workers: Workers, progress: Report, jobs: Sequence[StageJob]
 ) -> None:
-    """Do what is not done yet of ``jobs``."""
+    """Do what is not done yet of ``jobs``. A model that has diverged is not adapted."""
+    jobs = _possible(jobs, folder)
     made_from = {job.name: _identity(job, folder) for job in jobs}
     waiting = [job for job in jobs if _outcome(job, folder, made_from[job.name]) is None]
     for job in waiting:
@@ -159,15 +160,22 @@ def finish_job(job: dict[str, Any], report: Report, outcome: dict[str, Any], rec
 def finished_jobs(
     jobs: Sequence[StageJob], folder: StudyFolder
 ) -> list[tuple[StageJob, dict[str, Any], pl.DataFrame | None]]:
-    """Return every job with its outcome and records; raise DamagedFileError where one is missing."""
+    """Return every job on a sound model with its outcome and records; raise DamagedFileError where one is missing."""
     found = []
-    for job in jobs:
+    for job in _possible(jobs, folder):
         outcome = _outcome(job, folder, _identity(job, folder))
         if outcome is None:
             raise DamagedFileError(f"{job.folder(folder.path)} is not finished; run the study again")
         records = job.folder(folder.path) / RECORDS
         found.append((job, outcome, None if outcome["records"] is None else pl.read_parquet(records, glob=False)))
     return found
+
+
+def _possible(jobs: Sequence[StageJob], folder: StudyFolder) -> list[StageJob]:
+    """Return the jobs whose model has not diverged."""
+    runs = {job.run for job in jobs if job.run is not None}
+    sound = {run for run in runs if read_sealed(folder.run(run) / "outcome.json")["status"] == "done"}
+    return [job for job in jobs if job.run is None or job.run in sound]
 
 
 def _outcome(job: StageJob, folder: StudyFolder, identity: str) -> dict[str, Any] | None:

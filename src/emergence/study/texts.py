@@ -13,7 +13,7 @@ from emergence.core.errors import UserError
 from emergence.core.settings import TEXT_TASKS, CorpusSettings, StudySettings, TokenizerSettings
 from emergence.tasks.held_out import no_document_fits, whole_documents
 from emergence.tasks.labelled import LabelledTask
-from emergence.tasks.task import GeneratedTask, Task, TaskContext
+from emergence.tasks.task import GeneratedTask, Split, Task, TaskContext
 from emergence.text import (
     Corpus,
     Summary,
@@ -104,7 +104,7 @@ def _corpus(study: StudySettings, settings: CorpusSettings, tasks: dict[str, Tas
     return Corpus(tuple(dict.fromkeys([*files.documents, *(text for text in texts if text.strip())])), files.files)
 
 
-def study_context(data: Path, tokenizer: Tokenizer, context: int, seed: int) -> TaskContext:
+def study_context(data: Path, tokenizer: Tokenizer, context: int, seed: int, split: Split = "test") -> TaskContext:
     """Return what tasks form their questions with, for models that a study trained on what is in its folder
     ``data``."""
     held_out = data / "corpus-validation.bin"
@@ -114,6 +114,7 @@ def study_context(data: Path, tokenizer: Tokenizer, context: int, seed: int) -> 
         seed=seed,
         validation_tokens=open_packed(held_out).tokens if held_out.exists() else None,
         whole_documents=held_out.with_name("corpus-validation-rows.bin").exists(),
+        split=split,
     )
 
 

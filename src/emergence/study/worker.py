@@ -51,7 +51,7 @@ def run_group(job: dict[str, Any], report: Report) -> None:
     schedule = Schedule(**{**values["schedule"], "checkpoints": tuple(values["schedule"]["checkpoints"])})
     spec = RunSpec(**{**values, "config": config, "seeds": tuple(values["seeds"]), "schedule": schedule})
     tokenizer = Tokenizer.load(folder / "data" / "tokenizer.json")
-    examiner = Examiner(job, study_context(folder / "data", tokenizer, config.context, job["study_seed"]))
+    examiner = Examiner(job, study_context(folder / "data", tokenizer, config.context, job["study_seed"], job["split"]))
     runs = [folder / "models" / name for name in job["runs"]]
     examiners = [examiner.of(name, replica) for name, replica in zip(job["runs"], job["replicas"], strict=True)]
     for run, own in zip(runs, examiners, strict=True):

@@ -106,7 +106,7 @@ class LabelledTask(GeneratedTask):
         return rng.choice(members, size=(n, 1))
 
     def questions(self, context: TaskContext, n: int, shots: int) -> list[Question]:
-        """Return up to ``n`` questions of the test set, with all accepted answers.
+        """Return up to ``n`` questions of the context's split, with all accepted answers.
 
         Texts are as long as they are: what does not fit into the context loses the start of its prompt, and its record
         says so, in a study that trains its models too.
@@ -114,7 +114,8 @@ class LabelledTask(GeneratedTask):
         be given away.
         """
         asked = super().questions(replace(context, truncates=True), n, shots)
-        numbers = self.latents(stream(context.seed, "test", self.name), n, "test", distinct=True)[:, 0].tolist()
+        rng = stream(context.seed, context.split, self.name)
+        numbers = self.latents(rng, n, context.split, distinct=True)[:, 0].tolist()
         targets = context.tokenizer.encode_batch([example.target for example in self._written])
         longest = max(map(len, targets)) + 1
         room = (max(0, context.context - len(question.prompt_ids)) for question in asked)

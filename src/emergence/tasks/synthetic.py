@@ -19,7 +19,7 @@ from emergence.core.errors import UserError
 from emergence.core.store import DamagedFileError, read_sealed, sha256, write_bytes, write_sealed
 from emergence.tasks.labelled_schema import Labelled, LabelledData
 
-__all__ = ["Sieve", "held_out_fingerprint", "letters_of", "read_about", "seal_of", "write_synthetic"]
+__all__ = ["Sieve", "held_out_fingerprint", "is_sealed", "letters_of", "read_about", "seal_of", "write_synthetic"]
 
 
 def letters_of(example: Labelled) -> str:
@@ -87,10 +87,13 @@ def seal_of(path: Path) -> Path:
 
 def write_synthetic(path: Path, examples: Sequence[Labelled], source: str, about: Mapping[str, Any]) -> None:
     """Write the examples, an object on each line with ``text``, ``second``, ``label``, ``value`` or ``answer``, and
-    ``source`` ("synthetic", "back-translation"); then the seal with what is ``about`` them."""
+    ``source`` ("synthetic", "back-translation"). The seal with what is ``about`` them comes first: a file that is there
+    has one."""
     lines = (json.dumps({**_row(example), "source": source}, ensure_ascii=False) for example in examples)
-    write_bytes(path, "".join(line + "\n" for line in lines).encode("utf-8", "surrogatepass"))
-    write_sealed(seal_of(path), {**about, "source": source, "examples": len(examples), "sha256": sha256(path)})
+    content = "".join(line + "\n" for line in lines).encode("utf-8", "surrogatepass")
+    digest = hashlib.sha256(content).hexdigest()
+    write_sealed(seal_of(path), {**about, "source": source, "examples": len(examples), "sha256": digest})
+    write_bytes(path, content)
 
 
 def _row(example: Labelled) -> dict[str, Any]:
@@ -100,6 +103,14 @@ def _row(example: Labelled) -> dict[str, Any]:
     if example.answers:
         return row | {"answer": list(example.answers)}
     return row | ({"label": example.label} if example.value is None else {"value": example.value})
+
+
+def is_sealed(seal: Path) -> bool:
+    """Say whether a file is the sound seal of synthetic examples, be these there or not."""
+    try:
+        return "sha256" in read_sealed(seal)
+    except DamagedFileError:
+        return False
 
 
 def read_about(path: Path) -> dict[str, Any]:

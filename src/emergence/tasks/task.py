@@ -111,10 +111,11 @@ class Question:
 class TaskContext:
     """What a task may need to form its questions.
 
-    ``validation_tokens`` are the held-out documents one after another, each with an end token behind it;
-    ``whole_documents`` says that the models learn from one of them at a time. A question longer than the ``context`` is
-    a fault of a study that trains its models; where ``truncates`` is set it is asked all the same, without the start of
-    its prompt, and its record says so.
+    Questions are those of the ``split``: a search of settings asks those of "validation", so that it does not choose by
+    the ones that its study is judged by. ``validation_tokens`` are the held-out documents one after another, each with
+    an end token behind it; ``whole_documents`` says that the models learn from one of them at a time. A question longer
+    than the ``context`` is a fault of a study that trains its models; where ``truncates`` is set it is asked all the
+    same, without the start of its prompt, and its record says so.
     """
 
     tokenizer: LanguageTokenizer
@@ -123,6 +124,7 @@ class TaskContext:
     validation_tokens: npt.NDArray[np.integer[Any]] | None = None
     truncates: bool = False
     whole_documents: bool = False
+    split: Split = "test"
 
 
 class Task(Protocol):
@@ -245,8 +247,9 @@ class GeneratedTask(ABC):
         return self.examples(rng, n, split)
 
     def questions(self, context: TaskContext, n: int, shots: int) -> list[Question]:
-        """Return up to ``n`` distinct test questions; the worked examples before each come from the training split."""
-        tests = self.examples(stream(context.seed, "test", self.name), n, "test", distinct=True)
+        """Return up to ``n`` distinct questions of the context's split; the worked examples before each come from the
+        training split."""
+        tests = self.examples(stream(context.seed, context.split, self.name), n, context.split, distinct=True)
         demonstrations = (
             self.examples(stream(context.seed, "shots", self.name), shots * len(tests), "train") if shots else []
         )

@@ -21,8 +21,9 @@ from torch import nn
 from emergence.models.trunk import hidden_states
 from emergence.training.finetuning.heads import PooledHead
 from emergence.training.finetuning.rows import TextRows, pad
+from emergence.training.soft_targets import distillation_loss
 
-__all__ = ["AT_ONCE", "Aim", "Classes", "Values", "class_weights"]
+__all__ = ["AT_ONCE", "Aim", "Classes", "SoftTargets", "Values", "class_weights"]
 
 AT_ONCE = 64  # rows read together where nothing is learnt
 
@@ -57,13 +58,23 @@ def class_weights(targets: Sequence[int], classes: int) -> torch.Tensor:
     return torch.tensor(len(targets) / (classes * np.maximum(counts, 1)), dtype=torch.float32)
 
 
+@dataclass(frozen=True)
+class SoftTargets:
+    """What a teacher says of training examples: log-probabilities [N, C], learnt from at a ``temperature`` and with a
+    ``weight`` beside the labels (`training.soft_targets`)."""
+
+    logits: torch.Tensor
+    temperature: float
+    weight: float
+
+
 @dataclass
 class Classes:
     """One class per row, by a linear head on the pooled hidden states.
 
     ``weights`` [C] multiply the losses of each class, ``smoothing`` is the share of the target that is spread over all
     classes (Szegedy et al. 2016, arXiv 1512.00567). ``goal`` is the validation score to raise: ``accuracy`` or
-    ``macro_f1``. ``soft`` [N, C] are the logits of a teacher for the training examples (`training.soft_targets`).
+    ``macro_f1``. ``soft`` is what a teacher says of the training examples.
     """
 
     name: str
@@ -75,6 +86,7 @@ class Classes:
     weights: torch.Tensor | None = None
     smoothing: float = 0.0
     goal: str = "accuracy"
+    soft: SoftTargets | None = None
 
     @property
     def lengths(self) -> list[int]:
@@ -87,10 +99,16 @@ class Classes:
         return self.validation.tokens
 
     def loss(self, network: Any, numbers: Sequence[int]) -> torch.Tensor:
-        """Return the mean cross-entropy in nats."""
+        """Return the mean cross-entropy in nats, or the loss of distillation where there is a teacher."""
         logits_BC = self._logits(network, [self.train.ids[n] for n in numbers])
         targets_B = torch.tensor([self.targets[n] for n in numbers])
-        return F.cross_entropy(logits_BC, targets_B, self.weights, label_smoothing=self.smoothing)
+        if self.soft is None:
+            return F.cross_entropy(logits_BC, targets_B, self.weights, label_smoothing=self.smoothing)
+        own = torch.ones(len(numbers)) if self.weights is None else self.weights[targets_B]
+        taught_BC = self.soft.logits[list(numbers)]
+        return distillation_loss(
+            logits_BC, taught_BC, targets_B, own / own.sum(), self.soft.temperature, self.soft.weight
+        )
 
     def predict(self, network: Any, rows: TextRows) -> npt.NDArray[np.float64]:
         """Return the log-probabilities [N, C] of the classes of every row."""

@@ -19,7 +19,7 @@ from emergence.training.schedule import width_scale
 __all__ = ["make_optimiser", "set_learning"]
 
 #: Learning rates at a width of 64 of what was trained before and of an adapter, and of a new head at every width.
-BASE_RATE, ADAPTER_RATE, HEAD_RATE = 0.002, 0.01, 0.005
+BASE_RATE, ADAPTER_RATE, HEAD_RATE = 0.002, 0.006, 0.005
 #: What suits the other optimisers, as multiples of that of Adam: SGD's steps have the size of the gradient.
 RATES = {"adamw": 1.0, "adam": 1.0, "rmsprop": 0.5, "sgd": 30.0}
 MOMENTUM = 0.9
@@ -59,12 +59,14 @@ def make_optimiser(
     usual = BASE_RATE if settings.adapter is None else ADAPTER_RATE
     base = usual if settings.learning_rate == "auto" else settings.learning_rate
     factor = RATES[settings.optimiser] if auto else 1.0
+    # Narrow networks did not bear a higher rate of their adapters (banking77 at a width of 24).
+    scale = width_scale(width) if settings.adapter is None else min(1.0, width_scale(width))
     depth = depths(network) if learning else {}
     last = max(depth.values(), default=0)
     groups = []
     for name, parameter in learning.items():
         below = last - depth.get(name, last)
-        groups.append((parameter, factor * base * width_scale(width) * settings.layer_decay**below))
+        groups.append((parameter, factor * base * scale * settings.layer_decay**below))
     head_rate = factor * HEAD_RATE if auto else base
     groups += [(parameter, head_rate) for parameter in heads]
     described = [

@@ -17,7 +17,7 @@ from emergence.tasks.task import GeneratedTask
 from emergence.text import LanguageTokenizer
 from emergence.training.finetuning.aims import Aim
 from emergence.training.finetuning.loop import Reading, Tuning, finetune
-from emergence.training.finetuning.prepare import prepare_aim
+from emergence.training.finetuning.prepare import Teacher, prepare_aim
 
 __all__ = ["Tuned", "flops_of", "hidden_width", "tune_network", "untrained"]
 
@@ -83,9 +83,11 @@ def tune_network(
     family: str,
     examples: int | None,
     seed: int,
+    teacher: Teacher | None = None,
     progress: Callable[[float, str], None] = lambda share, says: None,
 ) -> Tuned:
-    """Fine-tune ``network`` in place (one of ``start: untrained`` is another) on ``examples`` of a task, all if None.
+    """Fine-tune ``network`` in place (one of ``start: untrained`` is another) on ``examples`` of a task, all if None,
+    beside what a ``teacher`` says of them.
 
     ``progress`` is told how far it is, and what the last reading said. Raises UserError for a task that the network
     cannot do, and DivergedError where the loss grows beyond bounds.
@@ -93,7 +95,8 @@ def tune_network(
     if settings.start == "untrained":
         network = untrained(network, family, seed)
     width = hidden_width(network)
-    prepared = prepare_aim(task, network, tokenizer, settings, width=width, examples=examples, seed=seed)
+    asked: dict[str, Any] = {"width": width, "examples": examples, "seed": seed, "teacher": teacher}
+    prepared = prepare_aim(task, network, tokenizer, settings, **asked)
     base = network.fingerprint()
     adapter = None
     if settings.adapter is not None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+import torch
 
 from emergence.core.errors import UserError
 from emergence.core.finetune_settings import FinetuneSettings
@@ -16,17 +18,27 @@ from emergence.tasks.labelled import LabelledTask
 from emergence.tasks.labelled_schema import Labelled, LabelledData
 from emergence.tasks.task import Example, GeneratedTask, Split
 from emergence.text import LanguageTokenizer
-from emergence.training.finetuning.aims import Aim, Classes, Values, class_weights
+from emergence.training.finetuning.aims import Aim, Classes, SoftTargets, Values, class_weights
 from emergence.training.finetuning.choosing import choose
 from emergence.training.finetuning.heads import PooledHead, SpanHead
 from emergence.training.finetuning.rows import TextRows, encode_rows
 from emergence.training.finetuning.spans import Spans, encode_passages
 from emergence.training.finetuning.writing import Answers, encode_answers
 
-__all__ = ["Prepared", "prepare_aim", "text_rows"]
+__all__ = ["Prepared", "Teacher", "prepare_aim", "text_rows"]
 
 ENOUGH = 4096  # examples of a task that makes as many as are wanted
 LEAST_VALIDATION, MOST_VALIDATION = 16, 1000  # examples that a reading looks at
+
+
+@dataclass(frozen=True)
+class Teacher:
+    """Whoever says the log-probabilities [N, C] of the classes ``labels`` for examples, and how much that weighs."""
+
+    says: Callable[[Sequence[Labelled]], torch.Tensor]
+    labels: tuple[str, ...]
+    temperature: float = 2.0
+    weight: float = 0.5
 
 
 @dataclass(frozen=True)
@@ -47,6 +59,7 @@ def prepare_aim(
     width: int,
     examples: int | None,
     seed: int,
+    teacher: Teacher | None = None,
 ) -> Prepared:
     """Return the aim of a task for a network whose hidden states have some ``width``.
 
@@ -56,8 +69,12 @@ def prepare_aim(
     """
     context = network.config.context
     if not isinstance(task, LabelledTask) or task.kind == "generation":
+        if teacher is not None:
+            raise UserError(f"the answers of {task.name} are written; let a teacher write them (training.teacher)")
         return _writing(task, network, tokenizer, settings, examples, seed)
     check_adaptable(network, task.name)
+    if teacher is not None and task.kind != "classification":
+        raise UserError(f"a teacher says how probable classes are, and {task.name} has none; leave the teacher out")
     data = task.data()
     chosen = choose(data.train, examples, seed)
     number = len(chosen)
@@ -77,10 +94,23 @@ def prepare_aim(
     places = {label: place for place, label in enumerate(data.labels)}
     targets, held_targets = ([places[e.label] for e in few] for few in (chosen, held))
     weights = class_weights(targets, outputs) if settings.class_weights == "balanced" else None
+    soft = None if teacher is None else _soft(teacher, data, chosen, settings)
+    smoothing = settings.label_smoothing
     aim = Classes(
-        task.name, rows, targets, held_rows, held_targets, head, weights=weights, smoothing=settings.label_smoothing
+        task.name, rows, targets, held_rows, held_targets, head, weights=weights, smoothing=smoothing, soft=soft
     )
     return Prepared(aim, number, (*notes, *_missing(task.name, data, targets)))
+
+
+def _soft(teacher: Teacher, data: LabelledData, chosen: Sequence[Labelled], settings: FinetuneSettings) -> SoftTargets:
+    if teacher.labels != data.labels:
+        raise UserError(
+            f"the teacher knows the classes {', '.join(teacher.labels) or 'none'}, and the task has "
+            f"{', '.join(data.labels)}; take a teacher that was tuned for the same classes"
+        )
+    if settings.label_smoothing:
+        raise UserError("a teacher's probabilities take the place of label_smoothing; leave that out")
+    return SoftTargets(teacher.says(chosen), teacher.temperature, teacher.weight)
 
 
 def text_rows(tokenizer: LanguageTokenizer, examples: Sequence[Labelled], context: int) -> TextRows:
