@@ -202,9 +202,19 @@ def _means(scores: Sequence[Sequence[AdaptedScore]]) -> dict[Place, Interval]:
     for one in (one for own in scores for one in own):
         found.setdefault((one.test, one.shots, one.metric), []).append(one)
     return {
-        place: over_seeds([one.score for one in own], [one.error for one in own], place[2])
+        place: over_seeds([one.score for one in own], [_error(one) for one in own], place[2])
         for place, own in found.items()
     }
+
+
+def _error(one: AdaptedScore) -> float | None:
+    """Return the standard error of a score. That of a share of right ones is at least what Agresti and Coull (1998, doi
+    10.1080/00031305.1998.10480550) take: all of n right is not the certainty of being right."""
+    if one.metric not in ("accuracy", "exact_match") or not one.n:
+        return one.error
+    z2 = 1.645**2
+    share = (one.score * one.n + z2 / 2) / (one.n + z2)
+    return max(one.error or 0.0, math.sqrt(share * (1 - share) / (one.n + z2)))
 
 
 def _amount(way: Tuned) -> float:

@@ -23,6 +23,7 @@ __all__ = [
     "adaptation_table",
     "chosen_models",
     "interval_text",
+    "measure_name",
     "task_tables",
     "way_name",
 ]
@@ -150,6 +151,12 @@ def way_name(way: Tuned, texts: Texts) -> str:
     return texts("adaptation.after.one" if way.before == 1 else "adaptation.after", variant=way.variant, n=way.before)
 
 
+def measure_name(way: Tuned, texts: Texts) -> str:
+    """Return in words what validation measures."""
+    name = VALIDATION[way.kind][0]
+    return texts("adaptation.loss") if name == "loss" else texts.metric(name)
+
+
 def interval_text(interval: Interval | None) -> str:
     """Return ``0.731 (0.702–0.760)``."""
     if interval is None or interval.estimate is None:
@@ -161,7 +168,7 @@ def interval_text(interval: Interval | None) -> str:
 
 
 def _task_table(ways: Sequence[Tuned], texts: Texts) -> TaskTable:
-    places, measure = _places(ways), texts.metric(VALIDATION[ways[0].kind][0])
+    places, measure = _places(ways), measure_name(ways[0], texts)
     learnt = any(way.share is not None and way.share < 1 for way in ways)
     trained = any(way.validation is not None for way in ways)
     uneven = len({(way.seeds, way.diverged) for way in ways}) > 1
@@ -201,14 +208,10 @@ def _task_table(ways: Sequence[Tuned], texts: Texts) -> TaskTable:
 
 
 def _lead(ways: Sequence[Tuned], places: Sequence[Place], texts: Texts) -> str:
-    said = []
-    if any(way.chosen for way in ways):
-        measure = texts.metric(VALIDATION[ways[0].kind][0])
-        said.append(texts("adaptation.choice", mark=MARK, validation=measure))
     report = next((r.reports[places[0][0]] for way in ways for r in way.records if places and r.reports), None)
-    if report is not None and "majority" in report:
-        said.append(texts("adaptation.majority", share=decimal(report["majority"])))
-    return " ".join(said)
+    if report is None or "majority" not in report:
+        return ""
+    return texts("adaptation.majority", share=decimal(report["majority"]))
 
 
 def _title(ways: Sequence[Tuned], texts: Texts) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from emergence.analysis.adapted import VALIDATION
-from emergence.report.adaptation import Chosen, chosen_models, way_name
+from emergence.report.adaptation import Chosen, chosen_models, measure_name, way_name
 from emergence.report.encodings import Spec, tip
 from emergence.report.gallery import Chart, Gallery
 from emergence.report.theme import HEADLINE, INK, SMOOTH
@@ -65,7 +65,10 @@ def _confusion(one: Chosen, name: str, gallery: Gallery) -> Chart:
         text: Spec = {"field": "share", "type": "quantitative", "format": ".0%"}
         layers.append({"data": {"name": "cells"}, "mark": mark, "encoding": {"x": x, "y": y, "text": text}})
     high = max(_HEIGHT - 60, 22 * len(labels))
-    title = texts("adaptation.confusion", model=one.name, variant=way_name(one.way, texts))
+    words = {"model": one.name, "variant": way_name(one.way, texts)}
+    title = texts("adaptation.confusion", **words)
+    if one.test != "test":
+        title = texts("adaptation.confusion.on", **words, test=one.test)
     return Chart(
         {"width": "container", "height": high, "layer": layers}, {"cells": gallery.pool.add(name, cells)}, title
     )
@@ -92,11 +95,15 @@ def _validation(one: Chosen, name: str, gallery: Gallery) -> Chart:
         "field": "value",
         "type": "quantitative",
         "scale": {"zero": False, "nice": True},
-        "axis": {"title": texts("adaptation.validation", metric=texts.metric(metric)), "grid": True, "format": "~g"},
+        "axis": {
+            "title": texts("adaptation.validation", metric=measure_name(one.way, texts)),
+            "grid": True,
+            "format": "~g",
+        },
     }
     seed: Spec = {"field": "seed", "type": "nominal"}
     tooltip = [tip("seed", texts("column.seeds")), {**tip("step", texts("adaptation.step")), "format": ","}]
-    tooltip.append(tip("value", texts.metric(metric)))
+    tooltip.append(tip("value", measure_name(one.way, texts)))
     line: Spec = {"type": "line", "color": HEADLINE, "strokeWidth": 1.5, "opacity": 0.75}
     dot: Spec = {"type": "point", "filled": True, "color": HEADLINE, "size": 24, "opacity": 0.75}
     best: Spec = {"type": "point", "filled": True, "color": SMOOTH, "size": 64, "opacity": 1}

@@ -20,11 +20,10 @@ def adaptation_parts(data: ReportData, texts: Texts) -> list[str]:
     if found is None:
         return []
     parts = [f"## {texts('adaptation.title')}"]
-    parts += [plain(texts("adaptation.lead"))] if found.tasks else []
+    parts += [plain(found.lead)] if found.tasks else []
     for task in found.tasks:
         parts += [f"### {plain(task.table.title)}", *([plain(task.table.lead)] if task.table.lead else [])]
         parts.append(_table(task.table.header, [*task.table.rows, *task.table.smaller]))
-        parts += [plain(task.lead)] if task.lead else []
         parts += [part for one in task.chosen for part in _chosen(one, texts)]
     if found.compressed is not None:
         rows = [*found.compressed.rows, *found.compressed.smaller]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from emergence.report.adaptation import Chosen, TaskTable, chosen_models, task_tables, way_name
+from emergence.report.adaptation import MARK, Chosen, TaskTable, chosen_models, task_tables, way_name
 from emergence.report.adaptation_charts import MOST_CLASSES, adaptation_charts
 from emergence.report.compressed import CompressedTable, compressed_table
 from emergence.report.data import ReportData
@@ -37,14 +37,14 @@ class TaskPart:
     """One task."""
 
     table: TaskTable
-    lead: str
     chosen: list[ChosenPart] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
 class AdaptationSection:
-    """The whole section."""
+    """The whole section; ``lead`` says how to read the tables of tasks."""
 
+    lead: str
     tasks: list[TaskPart]
     compressed: CompressedTable | None
 
@@ -62,14 +62,10 @@ def adaptation_section(data: ReportData, texts: Texts, gallery: Gallery | None =
         own = chosen.get(task, [])
         drawn = [found for _, found in charts.get(task, [])] or [{} for _ in own]
         shown = [_part(one, found, texts) for one, found in zip(own, drawn, strict=True)]
-        said = [texts("adaptation.chosen.lead")] if own else []
-        if any(one.labels for one in own):
-            said.append(texts("adaptation.confusion.lead", test=own[0].test))
-        if any("validation" in found for found in drawn):
-            said.append(texts("adaptation.curve.lead"))
-        parts.append(TaskPart(table, " ".join(said), shown))
+        parts.append(TaskPart(table, shown))
     compressed = compressed_table(data, texts)
-    return AdaptationSection(parts, compressed) if parts or compressed is not None else None
+    lead = f"{texts('adaptation.lead')} {texts('adaptation.choice', mark=MARK)}"
+    return AdaptationSection(lead, parts, compressed) if parts or compressed is not None else None
 
 
 def _part(one: Chosen, charts: Mapping[str, Chart], texts: Texts) -> ChosenPart:

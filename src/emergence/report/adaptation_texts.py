@@ -11,8 +11,11 @@ ENGLISH: dict[str, str] = {
     "seen. A score is the mean over seeds; its 90 % interval joins the luck of a seed and that of the test examples: "
     "mean ± √((t·s/√K)² + (1.645·e)²), with s the standard deviation over K seeds, t Student's 95 % quantile, and e "
     "the standard error of one seed over the test examples.",
-    "adaptation.choice": "{mark} marks the variant of a model with the best {validation} on the validation examples, "
-    "mean over seeds. The test set had no part in that choice: the best of several test scores would be too good.",
+    "adaptation.choice": "{mark} marks the variant of each model that did best on the validation examples, mean over "
+    "seeds. The test sets had no part in that choice: the best of several test scores would be too good. Charts and "
+    "classes below a table are those of the chosen variant of the largest model of each family: classes are counted "
+    "over all seeds, a cell is a share of its row, curves have one line per seed, and the large dot is the step whose "
+    "weights were kept.",
     "adaptation.task": "{task}, {n} examples",
     "adaptation.task.unknown": "{task}",
     "adaptation.majority": "Always giving the largest class would score {share}.",
@@ -24,17 +27,15 @@ ENGLISH: dict[str, str] = {
     "adaptation.validation": "Validation: {metric}",
     "adaptation.share": "Learnt",
     "adaptation.flops": "FLOPs",
+    "adaptation.loss": "loss",
     "adaptation.seeds": "Seeds",
     "adaptation.diverged": "{n} diverged",
     "adaptation.on": "{metric}, {test}",
     "adaptation.smaller": "Smaller models ({n} rows)",
     "adaptation.more": "{n} more rows",
     "adaptation.chosen": "{model}, {variant}",
-    "adaptation.chosen.lead": "Below, the chosen variant of the largest model of each family.",
-    "adaptation.confusion.lead": "Classes are counted on the set “{test}”, all seeds together; a cell is a share of its "
-    "row.",
-    "adaptation.curve.lead": "Curves have one line per seed; the large dot is the step whose weights were kept.",
     "adaptation.confusion": "Confusion: {model}, {variant}",
+    "adaptation.confusion.on": "Confusion: {model}, {variant}, on {test}",
     "adaptation.is": "is",
     "adaptation.called": "called",
     "adaptation.count": "times",

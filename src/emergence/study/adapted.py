@@ -82,7 +82,7 @@ def _scores(records: pl.DataFrame, tasks: dict[str, Task], tests: dict[str, str]
             score=row["score"],
             error=row["stderr"],
             n=row["n"],
-            headline=row["role"] == "headline",
+            headline=row["metric"] == tasks[row["task"]].headline,
             shots=row["shots"] or 0,
         )
         for row in score_records(records, tasks).iter_rows(named=True)
