@@ -20,7 +20,7 @@ def adaptation_parts(data: ReportData, texts: Texts) -> list[str]:
     if found is None:
         return []
     parts = [f"## {texts('adaptation.title')}"]
-    parts += [plain(found.lead)] if found.tasks else []
+    parts += [plain(found.lead), plain(found.choice)] if found.tasks else []
     for task in found.tasks:
         parts += [f"### {plain(task.table.title)}", *([plain(task.table.lead)] if task.table.lead else [])]
         parts.append(_table(task.table.header, [*task.table.rows, *task.table.smaller]))

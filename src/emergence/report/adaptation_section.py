@@ -42,9 +42,10 @@ class TaskPart:
 
 @dataclass(frozen=True)
 class AdaptationSection:
-    """The whole section; ``lead`` says how to read the tables of tasks."""
+    """The whole section; ``lead`` and ``choice`` say how to read the tables of tasks."""
 
     lead: str
+    choice: str
     tasks: list[TaskPart]
     compressed: CompressedTable | None
 
@@ -64,8 +65,8 @@ def adaptation_section(data: ReportData, texts: Texts, gallery: Gallery | None =
         shown = [_part(one, found, texts) for one, found in zip(own, drawn, strict=True)]
         parts.append(TaskPart(table, shown))
     compressed = compressed_table(data, texts)
-    lead = f"{texts('adaptation.lead')} {texts('adaptation.choice', mark=MARK)}"
-    return AdaptationSection(lead, parts, compressed) if parts or compressed is not None else None
+    lead, choice = texts("adaptation.lead"), texts("adaptation.choice", mark=MARK)
+    return AdaptationSection(lead, choice, parts, compressed) if parts or compressed is not None else None
 
 
 def _part(one: Chosen, charts: Mapping[str, Chart], texts: Texts) -> ChosenPart:

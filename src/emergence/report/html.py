@@ -168,7 +168,7 @@ def _adaptation(found: AdaptationSection | None, page: _Page) -> dict[str, Any] 
         vars(task) | {"chosen": [vars(one) | {"charts": [page.chart(c) for c in one.charts]} for one in task.chosen]}
         for task in found.tasks
     ]
-    return {"lead": found.lead, "tasks": tasks, "compressed": found.compressed}
+    return {"lead": found.lead, "choice": found.choice, "tasks": tasks, "compressed": found.compressed}
 
 
 def _search_legend(data: ReportData, texts: Texts) -> list[tuple[str, str, str, str]]:
