@@ -18,7 +18,7 @@ from emergence.core.schema import Interval, VerdictName
 from emergence.report import Figure, ReportData, figures, render_html, render_markdown, verdict_table
 from emergence.report.data import VERDICT_ORDER
 from emergence.report.html import embed_json
-from emergence.report.markdown import code, plain, table, visible
+from emergence.report.markdown_marks import code, plain, table, visible
 from emergence.report.terminal import telling
 from emergence.report.texts import Texts
 

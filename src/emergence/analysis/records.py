@@ -140,7 +140,8 @@ def scores_of_records(records: pl.DataFrame, *, metrics: Sequence[str] | None = 
     """Return the scores table of ``records``: one row per `RECORD_KEYS` and metric, in the order of the columns.
 
     ``metrics`` names those to score; by default every ``score_`` column and what `with_smooth_scores` adds. ``score``,
-    ``stderr`` and ``n`` are as in `score_metric`. ``answer_tokens`` is the mean number of target tokens. ``floor`` is
+    ``stderr`` and ``n`` are as in `score_metric`. ``answer_tokens`` is the mean number of target tokens, null
+    where none is known. ``floor`` is
     the score of guessing where ``choice_logprobs`` tells the number of choices: the mean share of right ones for
     accuracies and ``choice_prob``, of wrong ones for ``brier``. A metric without any value has no row.
     """
@@ -152,7 +153,8 @@ def scores_of_records(records: pl.DataFrame, *, metrics: Sequence[str] | None = 
     if {"choice_logprobs", "right"} <= set(records.columns):
         guessing = (pl.col("right").list.len() / pl.col("choice_logprobs").list.len()).mean()
     if "logprobs" in records.columns:
-        length = pl.col("logprobs").list.len().mean()
+        tokens = pl.col("logprobs").list.len()
+        length = pl.when(tokens > 0).then(tokens).mean()  # what no token says, such as a number, has none
     beside = records.group_by(keys, maintain_order=True).agg(
         guessing.alias("_guessing"), length.cast(pl.Float64).alias("answer_tokens")
     )

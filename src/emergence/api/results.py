@@ -146,12 +146,16 @@ class Result:
 
     def to_json(self) -> dict[str, Any]:
         """Return the document that ``--json`` prints: ``verdicts.json`` and, as ``forecasts``, ``forecasts.json``; and
-        the ``search`` of a study that has one."""
+        the ``search`` of a study that has one, and as ``adaptation`` what was fine-tuned and compressed, over seeds."""
+        from emergence.report.adaptation_document import adaptation_document
+
         forecasts, search = self.data.forecasts, self.data.search
+        adapted = adaptation_document(self.data.adaptations)
         return {
             **self._assessment().to_json(),
             "forecasts": None if forecasts is None else forecasts.model_dump(mode="json"),
             **({} if search is None else {"search": search.model_dump(mode="json")}),
+            **({} if adapted is None else {"adaptation": adapted}),
         }
 
     def _assessment(self) -> Assessment:

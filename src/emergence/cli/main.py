@@ -265,6 +265,7 @@ add_synthesis_commands(cli)
 def _show(result: Any) -> None:
     """Print the verdict table, how far it can be trusted, what is forecast, and the notes."""
     from emergence.report import verdict_table
+    from emergence.report.adaptation import adaptation_table
     from emergence.report.search import search_line
     from emergence.report.terminal import assessment_lines, breaking_lines, telling
 
@@ -277,6 +278,8 @@ def _show(result: Any) -> None:
         console.print(line, markup=False, highlight=False)
     for line in assessment_lines(result.calibration, result.collapses, result.carry_overs, result.forecasts):
         console.print(line, markup=False, highlight=False)
+    if (adapted := adaptation_table(result.data)) is not None:
+        console.print(adapted)
     if searched := search_line(result.data):
         console.print(searched, markup=False, highlight=False)
     for note in result.notes:

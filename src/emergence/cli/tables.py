@@ -7,6 +7,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from emergence.cli.adaptation import adaptation_document, adaptation_lines
 from emergence.cli.search import search_document, search_lines
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ def plan_document(plan: Plan | PublishedPlan) -> dict[str, Any]:
         "seconds": layout.seconds,
         "steps_computed": plan.schedule.computed_steps,
         **({"search": search_document(plan.search)} if plan.search is not None else {}),
+        **adaptation_document(plan),
         "rungs": [
             {
                 "name": rung.name,
@@ -125,6 +127,7 @@ def _published_document(plan: PublishedPlan) -> dict[str, Any]:
         "study": plan.study.name,
         "workers": plan.workers,
         "questions": plan.questions,
+        **adaptation_document(plan),
         "models": [
             {
                 "name": run.name,
@@ -170,10 +173,12 @@ def _published_table(plan: PublishedPlan) -> list[RenderableType]:
             )
     shots = ", ".join(map(str, plan.study.evaluation.shots))
     models = sum(len(run.checkpoints) for run in plan.runs)
+    untrained = "; nothing is trained" if plan.study.finetune is None else ""
     return [
         table,
         f"{models} models to load, each asked up to {plan.questions:,} questions "
-        f"({', '.join(plan.tasks)}; {shots} shots), {plan.workers} side by side; nothing is trained",
+        f"({', '.join(plan.tasks)}; {shots} shots), {plan.workers} side by side{untrained}",
+        *adaptation_lines(plan),
     ]
 
 
@@ -212,6 +217,7 @@ def plan_table(plan: Plan | PublishedPlan) -> list[RenderableType]:
         f"{plan.workers} side by side: about {_duration(layout.seconds)}{budgets}",
         *([] if plan.search is None else search_lines(plan.search, plan.flops)),
         *_teacher_lines(plan),
+        *adaptation_lines(plan),
         *([] if (summary := plan.texts.summary()) is None else _corpus_lines(summary, plan)),
     ]
 

@@ -8,10 +8,10 @@ from typing import Any
 import polars as pl
 
 from emergence.report.data import ReportData
-from emergence.report.numbers import decimal, duration, power, quantity
+from emergence.report.numbers import decimal, duration, percent, power, quantity
 from emergence.report.texts import Texts
 
-__all__ = ["CostTable", "RunCost", "cost_table", "run_cost"]
+__all__ = ["CostTable", "RunCost", "cost_line", "cost_table", "run_cost"]
 
 
 @dataclass(frozen=True)
@@ -37,6 +37,22 @@ def run_cost(data: ReportData) -> RunCost | None:
     if last is None:
         return None
     return RunCost(last.height, _sum(last, "flops_spent"), _sum(last, "seconds"))
+
+
+def cost_line(data: ReportData, texts: Texts) -> str:
+    """Return what all runs cost in a sentence, and what fine-tuning cost besides; nothing where neither is known."""
+    cost, adapted = run_cost(data), data.adaptations
+    said = []
+    if cost is not None:
+        said.append(texts("run.cost", runs=cost.runs, flops=power(cost.flops), time=duration(cost.seconds)))
+    tuned = [] if adapted is None else [record for record in adapted.tuned if not record.baseline]
+    if adapted is not None and tuned:
+        share = ""
+        if cost is not None and cost.flops:
+            share = texts("adaptation.cost.share", share=percent(adapted.flops / cost.flops))
+        flops, time = power(adapted.flops), duration(adapted.seconds)
+        said.append(texts("adaptation.cost", n=len(tuned), flops=flops, share=share, time=time))
+    return " ".join(said)
 
 
 def cost_table(data: ReportData, texts: Texts) -> CostTable | None:

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
+from emergence.core.adaptation import AdaptationFile
 from emergence.core.carry_over import CarryOver
 from emergence.core.collapse import Collapse
 from emergence.core.forecasts import ForecastFile
@@ -70,6 +71,7 @@ class ReportData:
     onset_shifts: Sequence[OnsetShift] = ()
     forecasts: ForecastFile | None = None
     search: SearchRecord | None = None
+    adaptations: AdaptationFile | None = None  # what was fine-tuned and compressed
     facts: Mapping[str, str] = field(default_factory=dict)
     notes: Sequence[str] = ()
 

@@ -11,6 +11,7 @@ from typing import Any
 
 from emergence.core.errors import UserError
 from emergence.core.store import write_bytes
+from emergence.report.adaptation_charts import adaptation_charts
 from emergence.report.data import ReportData, find_abilities
 from emergence.report.encodings import Spec
 from emergence.report.families import family_charts
@@ -25,7 +26,7 @@ __all__ = ["Figure", "figures", "main_figures"]
 
 MOST_FILES = 24  # abilities whose figure is written to a file
 
-_ALWAYS = ("scaling-", "forecasts-", "collapse-", "families-", "onsets-", "search-")
+_ALWAYS = ("scaling-", "forecasts-", "collapse-", "families-", "onsets-", "search-", "adaptation-")
 SUFFIXES = (".svg", ".png", ".pdf", ".json", ".html")
 
 
@@ -76,7 +77,8 @@ def figures(data: ReportData, *, limit: int | None = None, language: str = "en")
 
     ``<ability>-<axis>`` holds the headline and the smooth curve side by side, ``<ability>-runs-<axis>`` every run in
     training, ``<ability>-replicas`` the share of able replicas; ``forecasts-<axis>``, ``families-<n>-<axis>``,
-    ``collapse-<n>``, ``search-trials``, ``search-<setting>``, ``onsets-<n>``, ``losses`` and
+    ``collapse-<n>``, ``search-trials``, ``search-<setting>``, ``onsets-<n>``,
+    ``adaptation-<task>-<family>-confusion`` and ``-validation``, ``losses`` and
     ``scaling-<metric>-<axis>`` (with the family where there are several) exist where the data does. ``limit`` keeps the
     figures of that many abilities, the most telling ones. Drawing a file takes about a fifth of a second.
     """
@@ -105,6 +107,11 @@ def figures(data: ReportData, *, limit: int | None = None, language: str = "en")
         found[f"search-{name}"] = Figure(gallery.standalone([chart], texts("search.title")))
     for number, (_, chart) in enumerate(onset_shift_charts(gallery), start=1):
         found[f"onsets-{number}"] = Figure(gallery.standalone([chart], texts("onsets.title")))
+    for task, chosen in adaptation_charts(gallery).items():
+        for one, drawn in chosen:
+            for kind, chart in drawn.items():
+                name = f"adaptation-{task}-{one.way.family}-{kind}".replace(" ", "-")
+                found[name] = Figure(gallery.standalone([chart], task))
     losses = gallery.losses()
     if losses:
         found["losses"] = Figure(gallery.standalone(losses, texts("losses.title")))

@@ -9,13 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 from emergence.core.schema import PER_MODEL, Interval
 from emergence.report.across import carry_table, collapse_table, sorted_collapses
-from emergence.report.costs import cost_table, run_cost
+from emergence.report.adaptation_section import AdaptationSection, adaptation_section
+from emergence.report.costs import cost_line, cost_table
 from emergence.report.data import VERDICT_ORDER, Ability, ReportData, complete, find_abilities, models_by_size
 from emergence.report.evidence import change_lines, find_evidence, next_cards, next_forecasts, resolution_line
 from emergence.report.families import family_charts
 from emergence.report.forecasts import forecast_tables, held_out_line
 from emergence.report.gallery import Chart, Gallery
-from emergence.report.numbers import axis_value, decimal, duration, power, quantity
+from emergence.report.numbers import axis_value, decimal, quantity
 from emergence.report.onset_shift_chart import onset_shift_charts
 from emergence.report.samples import sample_sets
 from emergence.report.search import search_charts, search_table, status_colours
@@ -108,13 +109,14 @@ def render_html(data: ReportData, *, language: str = "en") -> str:
             carry=carry_table(data.carry_overs, texts),
             onsets=[(shift, page.chart(chart)) for shift, chart in onsets],
             trust=find_trust(data, abilities, texts),
+            adaptation=_adaptation(adaptation_section(data, texts, gallery), page),
             search=search_table(data, texts),
             search_charts=[page.chart(chart) for chart in search_charts(gallery).values()],
             search_legend=_search_legend(data, texts),
             first_rows=_ROWS,
             many_metrics=len({verdict.metric for verdict in data.verdicts}) > 1,
             linked=abilities[:_CARDS],
-            cost=_cost(data, texts),
+            cost=cost_line(data, texts),
             cost_table=cost_table(data, texts),
             verdict_order=VERDICT_ORDER,
             verdict_colours=VERDICT_COLOURS,
@@ -158,16 +160,20 @@ def _card_forecast(ability: Ability, data: ReportData, texts: Texts) -> list[tup
     return next_cards([f for f in found if f.axis == verdict.axis and f.model == verdict.model], texts)
 
 
+def _adaptation(found: AdaptationSection | None, page: _Page) -> dict[str, Any] | None:
+    """Return the section with its charts placed in the page."""
+    if found is None:
+        return None
+    tasks = [
+        vars(task) | {"chosen": [vars(one) | {"charts": [page.chart(c) for c in one.charts]} for one in task.chosen]}
+        for task in found.tasks
+    ]
+    return {"lead": found.lead, "choice": found.choice, "tasks": tasks, "compressed": found.compressed}
+
+
 def _search_legend(data: ReportData, texts: Texts) -> list[tuple[str, str, str, str]]:
     found = [] if data.search is None else status_colours(data.search, texts)
     return [(name, "", light, DARK[light]) for name, light in found]
-
-
-def _cost(data: ReportData, texts: Texts) -> str:
-    cost = run_cost(data)
-    return (
-        "" if cost is None else texts("run.cost", runs=cost.runs, flops=power(cost.flops), time=duration(cost.seconds))
-    )
 
 
 def _legend(gallery: Gallery, family: str | None) -> list[tuple[str, str, str, str]]:

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-import re
-import unicodedata
 from collections.abc import Sequence
 
 from emergence.core.schema import Axis, Interval
 from emergence.report.across import carry_table, collapse_table, sorted_collapses
-from emergence.report.costs import cost_table, run_cost
+from emergence.report.adaptation_markdown import adaptation_parts
+from emergence.report.costs import cost_line, cost_table
 from emergence.report.data import VERDICT_ORDER, Ability, ReportData, find_abilities
 from emergence.report.evidence import change_lines, find_evidence, next_cards, next_forecasts
 from emergence.report.forecasts import forecast_tables
 from emergence.report.gallery import Gallery
-from emergence.report.numbers import MISSING, axis_value, decimal, duration, power, quantity
+from emergence.report.markdown_marks import code, plain, table
+from emergence.report.numbers import MISSING, axis_value, decimal, quantity
 from emergence.report.samples import SampleSet, sample_sets
 from emergence.report.search import search_table
 from emergence.report.texts import Texts
@@ -22,7 +22,6 @@ from emergence.report.trust import find_trust
 __all__ = ["render_markdown"]
 
 _ABILITIES = 60  # score tables beyond that are left to the scores file
-_LONGEST = 60
 _LONGEST_TEXT = 240
 _ROWS = 40  # of a table on forecasts or pairs; the files hold the rest
 
@@ -44,6 +43,7 @@ def render_markdown(data: ReportData, *, language: str = "en") -> str:
     numbers = _numbers(data, texts)
     if numbers:
         parts += [f"## {texts('markdown.scores')}", texts("markdown.scores.lead"), *numbers]
+    parts += adaptation_parts(data, texts)
     parts += [*_forecasts(data, abilities, texts), *_across(data, abilities, texts), *_trust(data, abilities, texts)]
     scaling = [
         [
@@ -70,64 +70,6 @@ def render_markdown(data: ReportData, *, language: str = "en") -> str:
     if data.notes:
         parts += [f"## {texts('notes.title')}", "\n".join(f"- {plain(note)}" for note in data.notes)]
     return "\n\n".join(parts) + "\n"
-
-
-def plain(text: str) -> str:
-    """Return ``text`` on one line, without control characters and without anything that Markdown or HTML would read."""
-    return "".join(f"\\{char}" if char in "\\`*<>[]|#" else char for char in visible(text))
-
-
-def visible(text: str) -> str:
-    """Return ``text`` with line breaks and control characters as signs that a terminal shows and does not obey."""
-    shown = []
-    for char in text:
-        if char in "\r\n\u2028\u2029":
-            shown.append("⏎")
-        elif unicodedata.category(char) in ("Cc", "Cf"):
-            shown.append(" " if char == "\t" else f"\\x{ord(char):02x}")
-        else:
-            shown.append(char)
-    return "".join(shown)
-
-
-def code(text: str, longest: int = _LONGEST) -> str:
-    """Return ``text`` as a code span, where Markdown and HTML have no power; cut after ``longest`` characters."""
-    shown = visible(text if len(text) <= longest else text[: longest - 1] + "…")
-    if not shown.strip():
-        return "(empty)" if not shown else f"`{shown.replace(' ', '␣')}`"
-    fence = "`"
-    while fence in shown:
-        fence += "`"
-    space = " " if shown.startswith("`") or shown.endswith("`") else ""
-    return f"{fence}{space}{shown}{space}{fence}"
-
-
-def table(header: Sequence[str], rows: Sequence[Sequence[str]], *, numeric: bool = False) -> str:
-    """Return an aligned Markdown table; with ``numeric`` every column but the first is aligned to the right."""
-    # A pipe ends a cell even inside a code span, unless it is escaped there.
-    header, *rows = ([re.sub(r"(?<!\\)\|", r"\\|", cell) for cell in row] for row in [header, *rows])
-    widths = [max(3, *(_width(row[column]) for row in [header, *rows])) for column in range(len(header))]
-    right = [numeric and column > 0 for column in range(len(header))]
-    rule = [
-        ("-" * (width - 1) + ":") if to_right else "-" * width for width, to_right in zip(widths, right, strict=True)
-    ]
-    lines = [_line(header, widths, right), "| " + " | ".join(rule) + " |", *(_line(row, widths, right) for row in rows)]
-    return "\n".join(lines)
-
-
-def _line(cells: Sequence[str], widths: Sequence[int], right: Sequence[bool]) -> str:
-    padded = []
-    for cell, width, to_right in zip(cells, widths, right, strict=True):
-        space = " " * (width - _width(cell))
-        padded.append(space + cell if to_right else cell + space)
-    return "| " + " | ".join(padded) + " |"
-
-
-def _width(text: str) -> int:
-    """Return the columns that a text takes in a terminal; East Asian wide characters take two."""
-    return sum(
-        2 if unicodedata.east_asian_width(char) in "WF" else 0 if unicodedata.combining(char) else 1 for char in text
-    )
 
 
 def _verdicts(data: ReportData, texts: Texts) -> str:
@@ -295,9 +237,8 @@ def _search(data: ReportData, texts: Texts) -> list[str]:
 
 def _run(data: ReportData, texts: Texts) -> list[str]:
     parts = [f"## {texts('run.title')}"]
-    cost = run_cost(data)
-    if cost is not None:
-        parts.append(texts("run.cost", runs=cost.runs, flops=power(cost.flops), time=duration(cost.seconds)))
+    cost = cost_line(data, texts)
+    parts += [cost] if cost else []
     if data.facts:
         parts.append("\n".join(f"- {plain(name)}: {plain(value)}" for name, value in data.facts.items()))
     by_model = cost_table(data, texts)

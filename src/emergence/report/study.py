@@ -20,6 +20,7 @@ from emergence.core.yaml import read_yaml
 from emergence.models.checkpoint import read_config
 from emergence.models.family import FAMILIES
 from emergence.report.data import ReportData, ScalingFit
+from emergence.study.adapted import read_adaptations
 from emergence.study.folder import SOURCE
 
 __all__ = ["read_study"]
@@ -43,6 +44,7 @@ def read_study(path: Path) -> ReportData:
         forecast = ForecastFile.model_validate_json(forecasts.read_bytes()) if forecasts.exists() else None
         scores = pl.read_parquet(path / "scores.parquet", glob=False)
         history = _history(path)
+        adaptations = read_adaptations(path)
         search = SearchRecord.model_validate(manifest["search"]) if "search" in manifest else None
     except (DamagedFileError, OSError, ValueError, KeyError, pl.exceptions.PolarsError) as error:
         fault = str(error).partition("\n")[0]
@@ -63,6 +65,7 @@ def read_study(path: Path) -> ReportData:
         scaling=_scaling(history, scores) if history is not None and study["corpus"] else (),
         facts=_facts(study, manifest, history),
         search=search,
+        adaptations=adaptations,
         notes=manifest.get("notes", []),
     )
 

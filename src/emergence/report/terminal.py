@@ -14,7 +14,7 @@ from emergence.core.schema import PER_MODEL, Calibration, Verdict, VerdictName
 from emergence.report.across import carry_counts, collapse_counts, worded
 from emergence.report.data import Ability, ReportData, find_abilities
 from emergence.report.forecasts import best_method, kept_outcome
-from emergence.report.markdown import visible
+from emergence.report.markdown_marks import visible
 from emergence.report.numbers import axis_value, decimal, percent
 from emergence.report.texts import Texts
 

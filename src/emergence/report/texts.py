@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from emergence.core.schema import Axis, Interval, Verdict, VerdictName
+from emergence.report.adaptation_texts import ENGLISH as _ON_ADAPTATION
 from emergence.report.numbers import axis_value, decimal
 
 __all__ = ["Texts"]
@@ -451,7 +452,7 @@ _ENGLISH: dict[str, str] = {
     "terminal.collapse": "Loss: of {n} scores, {yes} on one curve of the validation loss, {no} not, {open} undecided.",
     "terminal.carry": "Thresholds: of {n} pairs of groups, {yes} the same, {no} different, {open} undecided.",
 }
-_LANGUAGES = {"en": _ENGLISH}
+_LANGUAGES = {"en": _ENGLISH | _ON_ADAPTATION}
 
 
 @dataclass(frozen=True)

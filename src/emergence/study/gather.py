@@ -9,11 +9,13 @@ from typing import Any
 import polars as pl
 
 from emergence.analysis import normalise
+from emergence.core.adaptation import AdaptationFile
 from emergence.core.errors import UserError
 from emergence.core.store import DamagedFileError, read_sealed, sha256
 from emergence.evaluation.scores import score_records, truncation_notes
 from emergence.models.checkpoint import find_checkpoints
 from emergence.models.family import FAMILIES
+from emergence.study.adapted import adaptation_records
 from emergence.study.asking_teacher import teacher_notes, teacher_scores
 from emergence.study.folder import SOURCE, StudyFolder
 from emergence.study.plan import Job, Plan
@@ -26,10 +28,11 @@ __all__ = ["Gathered", "gather"]
 
 @dataclass(frozen=True)
 class Gathered:
-    """The completed scores table, and what a reader should know about single runs."""
+    """The completed scores table, what a reader should know about single runs, and what trained models became."""
 
     scores: pl.DataFrame
     notes: tuple[str, ...]
+    adaptations: AdaptationFile | None = None
 
 
 def gather(plan: Plan | PublishedPlan, folder: StudyFolder, afterwards: Sequence[StageJob] = ()) -> Gathered:
@@ -58,8 +61,10 @@ def gather(plan: Plan | PublishedPlan, folder: StudyFolder, afterwards: Sequence
         records = _records(folder, job)
         notes += [*_identical(folder, job), *truncation_notes(records)]
         scores.append(score_records(records, plan.tasks).join(places, on="step", how="left"))
+    adapted = []
     for name in STAGES:
         finished = finished_jobs([job for job in afterwards if job.stage == name], folder)
+        adapted += finished
         notes += [note for _, outcome, _ in finished for note in outcome["notes"]]
         answered = [(job, outcome, records) for job, outcome, records in finished if records is not None]
         scores += STAGES.load(name).rows(plan, answered)
@@ -72,6 +77,7 @@ def gather(plan: Plan | PublishedPlan, folder: StudyFolder, afterwards: Sequence
     return Gathered(
         normalise(pl.concat(scores, how="diagonal")),
         tuple(dict.fromkeys(notes)),
+        adaptation_records(plan, adapted) if adapted else None,
     )
 
 

@@ -22,6 +22,7 @@ from emergence.core.settings import StudySettings
 from emergence.core.store import DamagedFileError, read_sealed
 from emergence.models.checkpoint import find_checkpoints, last_step
 from emergence.models.family import FAMILIES
+from emergence.study.adapted import ADAPTATIONS, write_adaptations
 from emergence.study.asking_published import describe_asking, forget_changed
 from emergence.study.asking_teacher import questions_to_teacher
 from emergence.study.executor import WorkerError, Workers
@@ -82,8 +83,9 @@ def run_study(study: StudySettings, path: Path, progress: Progress = lambda even
         folder.manifest["notes"] = [*gathered.notes, *findings.notes]
         # Forecasts made before stay, with their date, and are compared with the rungs that are new.
         forecasts = with_earlier(earlier, findings.forecasts, gathered.scores)
-        with folder.rewriting("scores.parquet", "verdicts.json", "forecasts.json"):
+        with folder.rewriting("scores.parquet", "verdicts.json", "forecasts.json", ADAPTATIONS):
             write_findings(path, gathered.scores, findings.assessment, forecasts)
+            write_adaptations(path, gathered.adaptations)
 
 
 def _let_write(lessons: list[dict[str, Any]], workers: Workers, progress: Progress) -> None:
