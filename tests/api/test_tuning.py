@@ -211,8 +211,8 @@ def test_what_cannot_be_is_said_in_a_sentence(
     models: Path, files: dict[str, Any], tmp_path: Path, change: dict[str, Any], says: str
 ) -> None:
     asked: dict[str, Any] = {"task": files, "settings": {}} | change
+    settings = {"least_steps": 40} | asked["settings"]
     with pytest.raises(UserError, match=says) as caught:
-        settings = {"least_steps": 40} | asked["settings"]
         em.finetune(models / asked.get("model", "gpt"), asked["task"], out=tmp_path / "out", settings=settings)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "out").exists()

@@ -31,7 +31,11 @@ replicas: 1
 training: {tokens: 2e4, batch_tokens: 480, checkpoints: 2}
 tasks:
   - {name: copy, length: 4, letters: 4}
-  - {name: letters, task: classification, files: train.tsv, validation: {files: held.tsv}, tests: {test: {files: test.tsv}}}
+  - name: letters
+    task: classification
+    files: train.tsv
+    validation: {files: held.tsv}
+    tests: {test: {files: test.tsv}}
   - {name: first, task: classification, files: first.tsv}
 mixture: {copy: 1.0}
 evaluation: {examples: 32}
@@ -82,8 +86,12 @@ def stamps(folder: Path) -> dict[str, int]:
 
 
 def copied(tuned: Path, home: Path) -> Path:
+    """A copy of the finished study, whose tasks read the same files as before."""
     shutil.copytree(tuned, home / "runs" / "tiny")
-    write_all(home)
+    study = STUDY
+    for name in ("train", "held", "test", "first"):
+        study = study.replace(f"{name}.tsv", str(tuned.parent.parent / f"{name}.tsv"))
+    write_study(home, study)
     return home / "runs" / "tiny"
 
 
@@ -292,7 +300,11 @@ model: {{huggingface: [ladder/tiny-0, ladder/tiny-1]}}
 {study}
 evaluation: {{examples: 8}}
 analysis: {{resamples: 100, axes: [examples, params]}}
-finetune: {{tasks: [letters, copy], examples: [8], settings: {{epochs: 1, least_steps: 6}}, variants: {{lora: {{adapter: {{method: lora}}}}}}}}
+finetune:
+  tasks: [letters, copy]
+  examples: [8]
+  settings: {{epochs: 1, least_steps: 6}}
+  variants: {{lora: {{adapter: {{method: lora}}}}}}
 """)
     done = emergence("run", "theirs.yaml", cwd=tmp_path)
     assert done.returncode == 0, done.stderr

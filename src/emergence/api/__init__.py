@@ -13,7 +13,8 @@ from emergence.api.model import Model
 from emergence.api.planning import power
 from emergence.api.results import Result, Verdicts
 from emergence.api.synthesising import back_translate, show_changes, synthesise
-from emergence.api.tuning import Prediction, TunedModel, finetune, load_tuned
+from emergence.api.tuned import Prediction, TunedModel, load_tuned
+from emergence.api.tuning import finetune
 from emergence.core.errors import UserError, unknown_name
 from emergence.core.schema import Axis, Verdict
 from emergence.core.settings import StudySettings as Study

@@ -45,7 +45,7 @@ def load(
         revision = revision or named
     folder = Path(path)
     if (folder / "finetune.json").exists():
-        from emergence.api.tuning import tuned_to_write
+        from emergence.api.tuned import tuned_to_write
 
         if step is not None or revision is not None:
             raise UserError(f"{folder} holds one fine-tuned model; leave out step and revision")

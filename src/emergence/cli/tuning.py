@@ -128,7 +128,8 @@ def _tables(tuned: TunedModel) -> list[Any]:
     from rich.table import Table
 
     about = tuned.about
-    title = f"{escape(about['task'])}: {about['examples']:,} examples, {about['steps']:,} steps, best at {about['best_step']:,}; "
+    title = f"{escape(about['task'])}: {about['examples']:,} examples, {about['steps']:,} steps, "
+    title += f"best at {about['best_step']:,}; "
     title += f"{about['share']:.1%} of the parameters learnt ({about['trainable']:,})"
     tests = Table(title=title, title_justify="left")
     reports: dict[str, dict[str, Any]] = about["reports"]

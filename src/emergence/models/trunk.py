@@ -34,8 +34,8 @@ def check_adaptable(network: Any, name: str) -> None:
     """Raise UserError for a network without hidden states that gradients go through."""
     if not hasattr(network, "hidden"):
         raise UserError(
-            f"{name} asks for hidden states, which this model does not have; models of the families gpt, gpt2, lstm, mamba, bert, seq2seq, vae, "
-            "word2vec, and those in Hugging Face's layout, have"
+            f"{name} asks for hidden states, which this model does not have; models of the families gpt, gpt2, lstm, "
+            "mamba, bert, seq2seq, vae, word2vec, and those in Hugging Face's layout, have them"
         )
 
 

@@ -36,7 +36,7 @@ class Slope:
 
 
 def test_reptile_is_algorithm_one_of_its_authors(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Against plain NumPy: SGD with momentum from where the trunk stands, then a share of the way (Nichol et al. 2018)."""
+    """In plain NumPy: SGD with momentum from where the trunk stands, then a share of the way (Nichol et al. 2018)."""
     tasks = [Slope("one", 1.0), Slope("three", 3.0)]
     monkeypatch.setattr(several, "_aims", lambda *_: tasks)
     monkeypatch.setattr(several, "hidden_width", lambda _: 64)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import numpy as np
@@ -68,7 +69,7 @@ def test_a_tokens_characters_are_what_it_decodes_to(
             assert written.replace("##", "") == text[first:last]
     if kind != "transformers words":  # which leaves white space out
         assert not text or (spans[0][0], spans[-1][1]) == (0, len(text))
-        assert all(after[0] <= before[1] for before, after in zip(spans, spans[1:], strict=False))
+        assert all(after[0] <= before[1] for before, after in itertools.pairwise(spans))
 
 
 @settings(max_examples=60, deadline=None)
