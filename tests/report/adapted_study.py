@@ -28,7 +28,7 @@ evaluation: {examples: 32}
 analysis: {resamples: 100, axes: [examples], hold_out: 0}
 finetune:
   tasks: [colours, many, lengths, passages, copy]
-  examples: [12, 60]
+  examples: [60]
   rungs: largest
   settings: {epochs: 1, least_steps: 8, reading_steps: 4, dropout: 0.0}
   variants: {tuned: {}, slow: {learning_rate: 1.0e-6}}

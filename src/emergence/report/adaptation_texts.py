@@ -9,8 +9,8 @@ ENGLISH: dict[str, str] = {
     "adaptation.title": "Adaptation",
     "adaptation.lead": "All models and baselines of one seed learn from the same examples, and all seeds answer the "
     "same test examples. A score is the mean over seeds; its 90 % interval joins the luck of a seed and that of "
-    "the test examples: mean ± √((t·s/√K)² + (1.645·e)²), with s the standard deviation over K seeds, t Student's 95 % quantile, "
-    "and e the standard error of one seed over the test examples.",
+    "the test examples: mean ± √((t·s/√K)² + (1.645·e)²), with s the standard deviation over K seeds, t Student's 95 % "
+    "quantile, and e the standard error of one seed over the test examples.",
     "adaptation.choice": "{mark} marks the variant of each model that did best on the validation examples, mean over "
     "seeds. The test sets had no part in that choice: the best of several test scores would be too good. Charts and "
     "classes below a table are those of the chosen variant of the largest model of each family: classes are counted "
