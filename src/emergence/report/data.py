@@ -9,12 +9,13 @@ from dataclasses import dataclass, field
 
 import polars as pl
 
+from emergence.analysis.curves import MIN_RUNGS
 from emergence.core.adaptation import AdaptationFile
 from emergence.core.carry_over import CarryOver
 from emergence.core.collapse import Collapse
 from emergence.core.forecasts import ForecastFile
 from emergence.core.onset_shift import OnsetShift
-from emergence.core.schema import PER_MODEL, SCORE_COLUMNS, Axis, Calibration, Verdict, VerdictName
+from emergence.core.schema import ADAPTATIONS, PER_MODEL, SCORE_COLUMNS, Axis, Calibration, Verdict, VerdictName
 from emergence.core.search import SearchRecord
 
 __all__ = ["VERDICT_ORDER", "Ability", "ReportData", "ScalingFit", "complete", "find_abilities", "models_by_size"]
@@ -137,11 +138,17 @@ def models_by_size(scores: pl.DataFrame, family: str | None = None) -> list[tupl
 def find_abilities(data: ReportData) -> list[Ability]:
     """Return the abilities of a report: the most telling verdict first, then the larger gain, then by name.
 
-    An ability is every curve that has a verdict, and every headline metric in the scores that has none.
+    An ability is every curve that has a verdict, and every headline metric in the scores that has none. Points of
+    adapted models that are too few for a curve are left to the tables of adaptations.
     """
     scores = complete(data.scores)
+    if data.adaptations is not None:
+        scores = _with_curves(scores)
     grouped: dict[tuple[str, str, str, int], list[Verdict]] = {}
+    families = set(scores["family"])
     for verdict in data.verdicts:
+        if verdict.family not in families:
+            continue
         grouped.setdefault((verdict.family, verdict.task, verdict.metric, verdict.shots), []).append(verdict)
     curves = scores.select("family", "task", "metric", "shots", "role").unique(maintain_order=True)
     smooth: dict[tuple[str, str, int], list[str]] = {}
@@ -156,6 +163,17 @@ def find_abilities(data: ReportData) -> list[Ability]:
     found = [_ability(key, verdicts, list(grouped), smooth, sizes) for key, verdicts in grouped.items()]
     found.sort(key=lambda ability: (_rank(ability.primary), _natural(ability.title)))
     return _with_unique_keys(found)
+
+
+def _with_curves(scores: pl.DataFrame) -> pl.DataFrame:
+    """Return the scores without those of adapted models, which saw no training of their own, that nowhere make a
+    curve."""
+    adapted = pl.col("tokens").is_null().all().over("family")
+    long = pl.lit(False)
+    for axis in ("params", *ADAPTATIONS):
+        curve = ["family", *(["model"] if axis in ADAPTATIONS else [])]
+        long = long | (pl.col(axis).drop_nulls().n_unique().over(curve) >= MIN_RUNGS).any().over("family")
+    return scores.filter(~adapted | long)
 
 
 def _ability(

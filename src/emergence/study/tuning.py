@@ -12,10 +12,8 @@ from typing import Any
 
 import polars as pl
 
-from emergence.analysis.curves import MIN_RUNGS
 from emergence.core.errors import UserError, unknown_name
 from emergence.core.finetune_settings import FinetuneSettings
-from emergence.core.schema import ADAPTATIONS
 from emergence.core.tuning_settings import TuningSettings
 from emergence.evaluation.scores import score_records
 from emergence.models.family import FAMILIES
@@ -73,28 +71,17 @@ class Tuning:
     def rows(
         self, plan: AnyPlan, outcomes: Sequence[tuple[StageJob, dict[str, Any], pl.DataFrame]]
     ) -> list[pl.DataFrame]:
-        """Return the points of learning curves, and of ladders tuned on so many examples, where there are enough of
-        them for a curve; all others are in the report's tables."""
+        """Return the points of learning curves, and of ladders tuned on so many examples."""
         frames = []
         for job, outcome, records in outcomes:
             names = records["task"].unique().to_list()
             tasks: dict[str, Task] = dict.fromkeys(names, plan.tasks[job.values["task"]])
             scores = score_records(records, tasks)
             frames += [scores.drop("step").with_columns(**values) for values in _places(job, outcome)]
-        return [_long_enough(pl.concat(frames, how="diagonal"))] if frames else []
+        return frames
 
 
 TUNING = Tuning()
-
-
-def _long_enough(scores: pl.DataFrame) -> pl.DataFrame:
-    """Return the rows of curves that a verdict can be given on."""
-    kept = []
-    for axis in {"params", *ADAPTATIONS} & set(scores.columns):
-        curve = ["family", "task", "metric", *(["model"] if axis in ADAPTATIONS else [])]
-        own = scores.filter(pl.col(axis).is_not_null())
-        kept.append(own.filter(pl.col(axis).n_unique().over(curve) >= MIN_RUNGS))
-    return pl.concat(kept)
 
 
 def _places(job: StageJob, outcome: dict[str, Any]) -> list[dict[str, pl.Expr]]:
