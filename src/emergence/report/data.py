@@ -141,13 +141,13 @@ def find_abilities(data: ReportData) -> list[Ability]:
     An ability is every curve that has a verdict, and every headline metric in the scores that has none. Points of
     adapted models that are too few for a curve are left to the tables of adaptations.
     """
-    scores = complete(data.scores)
+    scores = everything = complete(data.scores)
     if data.adaptations is not None:
-        scores = _with_curves(scores)
+        scores = _with_curves(everything)
+    hidden = set(everything["family"]) - set(scores["family"])
     grouped: dict[tuple[str, str, str, int], list[Verdict]] = {}
-    families = set(scores["family"])
     for verdict in data.verdicts:
-        if verdict.family not in families:
+        if verdict.family in hidden:
             continue
         grouped.setdefault((verdict.family, verdict.task, verdict.metric, verdict.shots), []).append(verdict)
     curves = scores.select("family", "task", "metric", "shots", "role").unique(maintain_order=True)
