@@ -52,6 +52,8 @@ def finetune(
     from emergence.training.finetuning.model import tune_network
     from emergence.training.finetuning.writing import Answers
 
+    if examples is not None and examples < 1:
+        raise UserError(f"examples is {examples}; give 1 or more, or None for all")
     target = None if out is None else _new(Path(out))
     chosen = _settings(settings)
     made = _task(task)

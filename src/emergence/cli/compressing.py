@@ -55,7 +55,7 @@ def compress(
     try:
         texts = [path.read_text(encoding="utf-8") for path in calibration]
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"--calibration: {error}") from error
+        raise UserError(f"--calibration: {error}; name files of plain text in UTF-8") from error
     loaded = em.load(model, step, revision=revision, allow_pickle=allow_pickle)
     done = loaded.compress(folder, method, calibration=texts, seed=seed, **how)
     if as_json:

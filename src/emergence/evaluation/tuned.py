@@ -96,5 +96,7 @@ def _found(
         score_exact_match=np.asarray([score["exact_match"] for score in scores]),
         score_f1=np.asarray([score["f1"] for score in scores]),
     )
+    # Questions on one passage are not independent: their errors are clustered.
+    frame = frame.with_columns(pl.Series("cluster", [example.group for example in chosen]))
     means = {name: math.fsum(score[name] for score in scores) / len(scores) for name in ("exact_match", "f1")}
     return frame, {"n": len(scores), **means}

@@ -97,10 +97,14 @@ class Compressing:
             frames.append(scores.with_columns(pl.lit(family).alias("family"), bits))
             size = pl.lit(float(outcome["params"])).alias("params")
             frames.append(scores.with_columns(pl.lit(f"{family} {how.level}").alias("family"), size))
-        return frames
+        # Two levels may come to the same in a small model, as shares of whole rows do: that is one point.
+        together = pl.concat(frames, how="diagonal") if frames else pl.DataFrame()
+        key = [name for name in _POINT if name in together.columns]
+        return [together.unique(key, keep="first", maintain_order=True)] if frames else []
 
 
 COMPRESSING = Compressing()
+_POINT = ("family", "model", "seed", "step", "task", "metric", "shots", "bits", "params")
 
 
 def _job(plan: AnyPlan, run: Job | PublishedRun, how: Compression | None, asked: CompressionSettings) -> StageJob:

@@ -101,7 +101,20 @@ def _corpus(study: StudySettings, settings: CorpusSettings, tasks: dict[str, Tas
             able = ", ".join(own for own, other in tasks.items() if isinstance(other, LabelledTask)) or "none"
             raise UserError(f"corpus.tasks names '{name}', which is no labelled task of this study (there is: {able})")
         texts += [text for example in task.data().train for text in (example.text, example.second)]
+    held = _held_out(tasks)
+    texts = [text for text in texts if _folded(text) not in held]
     return Corpus(tuple(dict.fromkeys([*files.documents, *(text for text in texts if text.strip())])), files.files)
+
+
+def _held_out(tasks: dict[str, Task]) -> set[str]:
+    """Return the texts of validation and test of every labelled task: what one may train on can be another's test."""
+    labelled = [task.data() for task in tasks.values() if isinstance(task, LabelledTask)]
+    sets = [examples for data in labelled for examples in (data.validation, *data.tests.values())]
+    return {_folded(text) for examples in sets for example in examples for text in (example.text, example.second)}
+
+
+def _folded(text: str) -> str:
+    return " ".join(text.casefold().split())
 
 
 def study_context(data: Path, tokenizer: Tokenizer, context: int, seed: int, split: Split = "test") -> TaskContext:

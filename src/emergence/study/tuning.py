@@ -7,22 +7,28 @@ model's learning curve (axis ``examples``), and a point of the ladder of models 
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 
 from emergence.core.errors import UserError, unknown_name
 from emergence.core.finetune_settings import FinetuneSettings
+from emergence.core.store import sha256
 from emergence.core.tuning_settings import TuningSettings
+from emergence.evaluation.class_records import test_name
 from emergence.evaluation.scores import score_records
 from emergence.models.family import FAMILIES
 from emergence.study.plan import Job, Plan
 from emergence.study.published import PublishedPlan, PublishedRun
 from emergence.study.stages import AnyPlan, Report, StageJob
+from emergence.tasks.classification import largest_share
 from emergence.tasks.labelled import LabelledTask
 from emergence.tasks.task import GeneratedTask, Task
 from emergence.training.finetuning import ADAPTABLE, WRITERS
+from emergence.training.finetuning.choosing import ENOUGH
 
 __all__ = ["TUNING", "Tuning"]
 
@@ -75,13 +81,27 @@ class Tuning:
         frames = []
         for job, outcome, records in outcomes:
             names = records["task"].unique().to_list()
-            tasks: dict[str, Task] = dict.fromkeys(names, plan.tasks[job.values["task"]])
+            tasks = {name: _with_floor(plan.tasks[job.values["task"]], name) for name in names}
             scores = score_records(records, tasks)
             frames += [scores.drop("step").with_columns(**values) for values in _places(job, outcome)]
         return frames
 
 
 TUNING = Tuning()
+
+
+def _with_floor(task: Task, name: str) -> Task:
+    """Return the task with the floor of the test set that is scored under ``name``."""
+    if not isinstance(task, LabelledTask) or task.kind != "classification":
+        return task
+    labels = next(
+        [example.label for example in examples]
+        for test, examples in task.data().tests.items()
+        if test_name(task.name, test) == name
+    )
+    own = copy.copy(task)
+    own.floor = largest_share(labels)
+    return own
 
 
 def _places(job: StageJob, outcome: dict[str, Any]) -> list[dict[str, pl.Expr]]:
@@ -95,10 +115,10 @@ def _places(job: StageJob, outcome: dict[str, Any]) -> list[dict[str, pl.Expr]]:
     on = {"family": pl.lit(f"{family} on {examples}"), "model": pl.lit(f"{model} on {examples}")}
     if before is not None:
         return [on | {"training_tasks": pl.lit(float(len(before["tasks"])))}]
-    return [
-        own | {"examples": pl.lit(float(examples))},
-        on | {"params": pl.lit(float(outcome["params"]))},
-    ]
+    curve = own | {"examples": pl.lit(float(examples))}
+    if job.values["settings"]["start"] == "untrained":  # no place beside the models as they were trained
+        return [curve]
+    return [curve, on | {"params": pl.lit(float(outcome["params"]))}]
 
 
 def _tasks(plan: AnyPlan, asked: TuningSettings) -> dict[str, Task]:
@@ -122,7 +142,7 @@ def _tasks(plan: AnyPlan, asked: TuningSettings) -> dict[str, Task]:
 def _sizes(task: Task, asked: TuningSettings) -> list[int | None]:
     """Return the numbers of examples: each once, none above what there are; None is all."""
     if not isinstance(task, LabelledTask):
-        return [None if size == "all" else size for size in asked.examples]
+        return list(dict.fromkeys(ENOUGH if size == "all" else size for size in asked.examples))
     most = len(task.data().train)
     return list(dict.fromkeys(None if size == "all" or size >= most else size for size in asked.examples))
 
@@ -224,9 +244,22 @@ def _job(
             "questions": plan.study.evaluation.examples,
             "settings": settings.model_dump(mode="json"),
             "before": before,
+            "read": _read(plan, _needed(task, before), settings),
             "allow_pickle": plan.study.model.allow_pickle,
         },
     )
+
+
+def _read(plan: AnyPlan, names: set[str], settings: FinetuneSettings | None) -> dict[str, str]:
+    """Return hashes of the files that a job reads, by task and lexicon: it is done again where one has changed."""
+    found = {name: task.fingerprint for name in sorted(names) if isinstance(task := plan.tasks[name], GeneratedTask)}
+    for augmentation in settings.augment if settings is not None else ():
+        if augmentation.lexicon is not None:
+            path = Path(augmentation.lexicon)
+            if not path.is_file():
+                raise UserError(f"finetune: there is no lexicon {path}; name a file of synonyms, or leave lexicon out")
+            found[str(path)] = sha256(path)
+    return found
 
 
 def _needed(task: str, before: dict[str, Any] | None) -> set[str]:
@@ -274,6 +307,7 @@ def _baseline_job(plan: AnyPlan, baseline: str, task: str, size: int | None, see
             "tasks": {task: _options(plan)[task]},
             "examples": size,
             "before": None,
+            "read": _read(plan, {task}, None),
         },
     )
 

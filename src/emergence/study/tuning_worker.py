@@ -11,9 +11,10 @@ import polars as pl
 from emergence.core.finetune_settings import FinetuneSettings
 from emergence.core.seeds import derive_seed, stream
 from emergence.core.store import read_sealed
+from emergence.evaluation.class_records import test_name
 from emergence.study.stages import Report, finish_job
 from emergence.tasks.catalogue import make_task
-from emergence.tasks.labelled import LabelledTask
+from emergence.tasks.labelled import Labelled, LabelledTask
 from emergence.tasks.task import GeneratedTask
 
 __all__ = ["fit_baseline", "tune"]
@@ -57,7 +58,7 @@ def tune(job: dict[str, Any], report: Report) -> None:
     asked = {"examples": job["questions"], "seed": job["study_seed"]}
     records, reports = answer_tests(tuned.network, base.tokenizer, task, tuned.aim, **asked)
     outcome |= tuned.summary()
-    outcome["notes"] += [*tuned.notes, *_leaks(task)]
+    outcome["notes"] += [*tuned.notes, *_leaks(task), *_learnt_before(job, task)]
     outcome["flops"] += earlier
     outcome |= {"status": "done", "reports": reports, "params": base.network.config.non_embedding_parameters}
     finish_job(job, report, outcome, records)
@@ -94,6 +95,27 @@ def _task(job: dict[str, Any], name: str) -> GeneratedTask:
 def _leaks(task: GeneratedTask) -> list[str]:
     """Return what a report should say of a task's data."""
     return [f"{task.name}: {note}" for note in task.data().notes] if isinstance(task, LabelledTask) else []
+
+
+def _learnt_before(job: dict[str, Any], task: GeneratedTask) -> list[str]:
+    """Say how many examples of each test set were trained on, with their labels, in the tasks learnt before."""
+    if not job["before"] or not isinstance(task, LabelledTask):
+        return []
+    others = [_task(job, name) for name in job["before"]["tasks"]]
+    seen = {_both(e) for other in others if isinstance(other, LabelledTask) for e in other.data().train}
+    found = []
+    for test, examples in task.data().tests.items():
+        if known := sum(_both(example) in seen for example in examples):
+            names = ", ".join(job["before"]["tasks"])
+            found.append(
+                f"{test_name(task.name, test)}: {known:,} of {len(examples):,} examples are trained on in {names}, "
+                f"learnt before: {job['name']} says nothing of them"
+            )
+    return found
+
+
+def _both(example: Labelled) -> str:
+    return " ".join(f"{example.text} {example.second}".casefold().split())
 
 
 def _learn_before(job: dict[str, Any], base: Any, seed: int) -> float:

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from emergence.core.errors import UserError, unknown_name
+from emergence.core.seeds import stream
 from emergence.tasks.labelled_schema import Labelled
 from emergence.text.bag import Bag, chinese_share
 from emergence.text.sentiment import LEXICONS
@@ -167,8 +168,9 @@ class NaiveBayes(_Counted):
             return 1.0
         right = dict.fromkeys(SMOOTHINGS, 0)
         total_VC, classes_C = counts_NV.T @ belongs_NC, belongs_NC.sum(axis=0)
+        order = stream(0, "folds").permutation(len(belongs_NC))  # examples may stand class by class
         for fold in range(FOLDS):
-            own_NV, own_NC = counts_NV[fold::FOLDS], belongs_NC[fold::FOLDS]
+            own_NV, own_NC = counts_NV[order[fold::FOLDS]], belongs_NC[order[fold::FOLDS]]
             rest_VC, rest_C = total_VC - own_NV.T @ own_NC, classes_C - own_NC.sum(axis=0)
             for smoothing in SMOOTHINGS:
                 word_VC, prior_C = _estimate(rest_VC, rest_C, smoothing)

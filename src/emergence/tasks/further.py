@@ -9,7 +9,7 @@ from pathlib import Path
 from emergence.core.errors import UserError
 from emergence.tasks.labelled_files import named_files, read_set
 from emergence.tasks.labelled_options import LabelledOptions, ReadingOptions
-from emergence.tasks.labelled_schema import Kind, Labelled
+from emergence.tasks.labelled_schema import SYNTHETIC, Kind, Labelled
 from emergence.tasks.synthetic import Sieve, held_out_fingerprint, letters_of, read_about
 from emergence.text.perturbation import perturbed
 
@@ -64,7 +64,7 @@ def synthetic_examples(
         )
     held_out = frozenset(letters_of(e) for name, examples in sets.items() if name != "train" for e in examples)
     sieve = Sieve(held_out=held_out)
-    kept = [replace(example, group="synthetic") for example in result if sieve.keep(example)]
+    kept = [replace(example, group=SYNTHETIC) for example in result if sieve.keep(example)]
     notes.append(f"train: {len(kept):,} examples were written by a model (synthetic)")
     notes += [f"synthetic: {count:,} examples were left out: {reason}" for reason, count in sieve.thrown.items()]
     return kept

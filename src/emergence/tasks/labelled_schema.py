@@ -5,7 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-__all__ = ["Kind", "Labelled", "LabelledData"]
+__all__ = ["SYNTHETIC", "Kind", "Labelled", "LabelledData"]
+
+SYNTHETIC = "synthetic"  # the group of examples that a model wrote
 
 Kind = Literal["classification", "regression", "span", "generation"]
 

@@ -15,11 +15,11 @@ from emergence.models.trunk import check_adaptable
 from emergence.tasks.answer_scores import answer_scores
 from emergence.tasks.augmented import augmented
 from emergence.tasks.labelled import LabelledTask
-from emergence.tasks.labelled_schema import Labelled, LabelledData
+from emergence.tasks.labelled_schema import SYNTHETIC, Labelled, LabelledData
 from emergence.tasks.task import Example, GeneratedTask, Split
 from emergence.text import LanguageTokenizer
 from emergence.training.finetuning.aims import Aim, Classes, SoftTargets, Values, class_weights
-from emergence.training.finetuning.choosing import choose
+from emergence.training.finetuning.choosing import ENOUGH, choose, some
 from emergence.training.finetuning.heads import PooledHead, SpanHead
 from emergence.training.finetuning.rows import TextRows, encode_rows
 from emergence.training.finetuning.spans import Spans, encode_passages
@@ -27,7 +27,6 @@ from emergence.training.finetuning.writing import Answers, encode_answers
 
 __all__ = ["Prepared", "Teacher", "prepare_aim", "text_rows"]
 
-ENOUGH = 4096  # examples of a task that makes as many as are wanted
 LEAST_VALIDATION, MOST_VALIDATION = 16, 1000  # examples that a reading looks at
 
 
@@ -64,8 +63,8 @@ def prepare_aim(
     """Return the aim of a task for a network whose hidden states have some ``width``.
 
     Of the training examples ``examples`` are taken (None: all there are; of a task that makes them, `ENOUGH`), and as
-    many validation examples at most, since who has few of one has few of the other. Augmentation adds to those.
-    Raises UserError for a network that cannot do the task.
+    many validation examples at most, since who has few of one has few of the other; those that a model wrote, and
+    augmented ones, come on top. Raises UserError for a network that cannot do the task.
     """
     context = network.config.context
     if not isinstance(task, LabelledTask) or task.kind == "generation":
@@ -77,8 +76,8 @@ def prepare_aim(
         raise UserError(f"a teacher says how probable classes are, and {task.name} has none; leave the teacher out")
     data = task.data()
     chosen = choose(data.train, examples, seed)
-    number = len(chosen)
-    held = choose(data.validation, min(MOST_VALIDATION, max(LEAST_VALIDATION, number)), seed)
+    number = sum(example.group != SYNTHETIC for example in chosen)
+    held = some(data.validation, min(MOST_VALIDATION, max(LEAST_VALIDATION, number)), seed)
     chosen = augmented(chosen, settings.augment, seed)
     if not held:
         raise UserError(f"task {task.name} has no validation examples to stop by; raise split.validation")

@@ -23,13 +23,17 @@ def dropping(network: Any, share: float) -> Iterator[None]:
     """Drop ``share`` of what the embedding and every block write, while the module is in training mode.
 
     Own networks and such as Llama have no dropout of their own; the others of transformers have it where their authors
-    put it, and get the share there.
+    put it, and get the share there; so has `lstm`, between its layers.
     """
     module = module_of(network)
     own = [inner for inner in module.modules() if isinstance(inner, nn.Dropout)]
     before = [inner.p for inner in own]
     for inner in own:
         inner.p = share
+    stacks = [inner for inner in module.modules() if isinstance(inner, nn.LSTM) and inner.num_layers > 1]
+    between = [stack.dropout for stack in stacks]
+    for stack in stacks:
+        stack.dropout = share
     handles = []
     if not own and share:
         writes = [inner for name, inner in module.named_modules() if name.endswith(_WRITES)]
@@ -45,6 +49,8 @@ def dropping(network: Any, share: float) -> Iterator[None]:
             handle.remove()
         for inner, p in zip(own, before, strict=True):
             inner.p = p
+        for stack, p in zip(stacks, between, strict=True):
+            stack.dropout = p
 
 
 def l1_penalty(parameters: Sequence[torch.Tensor]) -> torch.Tensor:
@@ -57,6 +63,7 @@ def adversarial_step(network: Any, loss: Callable[[], torch.Tensor], length: flo
 
     One more pass finds the gradient with respect to the embedded tokens [B, T, D]; each row then moves by ``length``
     times its own norm along it (Miyato et al. 2017, arXiv 1605.07725, equation 5, there with normalised embeddings).
+    Tokens that the loss does not depend on, as those behind the end of a row, have no part in its norm.
     """
     table = embedding_of(network)
     seen: list[torch.Tensor] = []
@@ -74,7 +81,8 @@ def adversarial_step(network: Any, loss: Callable[[], torch.Tensor], length: flo
     moves = []
     for embedded, slope in zip(seen, found, strict=True):
         norm = torch.linalg.vector_norm(slope, dim=(1, 2), keepdim=True).clamp(min=1e-12)
-        size = torch.linalg.vector_norm(embedded, dim=(1, 2), keepdim=True)
+        counted = (slope != 0).any(dim=-1, keepdim=True)
+        size = torch.linalg.vector_norm(embedded * counted, dim=(1, 2), keepdim=True)
         moves.append((length * size * slope / norm).detach())
     handle = table.register_forward_hook(lambda _, __, output: output + moves.pop(0))
     try:
