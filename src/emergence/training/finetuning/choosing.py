@@ -14,7 +14,7 @@ ENOUGH = 4096  # examples of a task that makes as many as are wanted
 
 
 def choose(examples: Sequence[Labelled], n: int | None, seed: int) -> list[Labelled]:
-    """Return ``n`` examples, all classes as equally as their numbers allow, and behind them all that a model wrote; more
+    """Return ``n`` examples, all classes as equally as their numbers allow, then all that a model wrote; more
     of them hold all of fewer.
 
     Each class is shuffled by ``seed`` and they take turns, so that ten examples of two classes are five of each.
