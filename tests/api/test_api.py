@@ -26,7 +26,15 @@ def test_a_finished_study_is_opened(finished: Path) -> None:
     assert result.carry_overs == ()  # one family
     assert result.forecasts is not None
     document = result.to_json()
-    assert list(document) == ["schema_version", "verdicts", "calibration", "collapses", "carry_overs", "forecasts"]
+    assert list(document) == [
+        "schema_version",
+        "verdicts",
+        "calibration",
+        "collapses",
+        "carry_overs",
+        "onset_shifts",
+        "forecasts",
+    ]
     assert document["forecasts"] == json.loads((finished / "forecasts.json").read_text())
 
 
