@@ -13,6 +13,7 @@ LEAST_WIDTH = 72  # below it a terminal wraps lines, which loses nothing; a narr
 
 
 def make_console(*, stderr: bool = False) -> Console:
+    """Return the console of standard output, or of standard error, at least as wide as a table needs."""
     from rich.console import Console
 
     console = Console(stderr=stderr)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, ValidationError, model_validator
 
@@ -21,16 +21,7 @@ Method = Literal[
     "wanda-4:8",
     "quantised",
 ]
-METHODS: tuple[Method, ...] = (
-    "magnitude",
-    "magnitude-row",
-    "magnitude-2:4",
-    "magnitude-4:8",
-    "wanda",
-    "wanda-2:4",
-    "wanda-4:8",
-    "quantised",
-)
+METHODS: tuple[Method, ...] = get_args(Method)
 BITS = (8, 4, 3, 2)
 GROUPS = (32, 64, 128)
 

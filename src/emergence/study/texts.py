@@ -13,6 +13,7 @@ from emergence.core.errors import UserError
 from emergence.core.settings import TEXT_TASKS, CorpusSettings, StudySettings, TokenizerSettings
 from emergence.tasks.held_out import no_document_fits, whole_documents
 from emergence.tasks.labelled import LabelledTask
+from emergence.tasks.labelled_data import folded
 from emergence.tasks.task import GeneratedTask, Split, Task, TaskContext
 from emergence.text import (
     Corpus,
@@ -102,7 +103,7 @@ def _corpus(study: StudySettings, settings: CorpusSettings, tasks: dict[str, Tas
             raise UserError(f"corpus.tasks names '{name}', which is no labelled task of this study (there is: {able})")
         texts += [text for example in task.data().train for text in (example.text, example.second)]
     held = _held_out(tasks)
-    texts = [text for text in texts if _folded(text) not in held]
+    texts = [text for text in texts if folded(text) not in held]
     return Corpus(tuple(dict.fromkeys([*files.documents, *(text for text in texts if text.strip())])), files.files)
 
 
@@ -110,11 +111,7 @@ def _held_out(tasks: dict[str, Task]) -> set[str]:
     """Return the texts of validation and test of every labelled task: what one may train on can be another's test."""
     labelled = [task.data() for task in tasks.values() if isinstance(task, LabelledTask)]
     sets = [examples for data in labelled for examples in (data.validation, *data.tests.values())]
-    return {_folded(text) for examples in sets for example in examples for text in (example.text, example.second)}
-
-
-def _folded(text: str) -> str:
-    return " ".join(text.casefold().split())
+    return {folded(text) for examples in sets for example in examples for text in (example.text, example.second)}
 
 
 def study_context(data: Path, tokenizer: Tokenizer, context: int, seed: int, split: Split = "test") -> TaskContext:

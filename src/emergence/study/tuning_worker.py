@@ -14,7 +14,8 @@ from emergence.core.store import read_sealed
 from emergence.evaluation.class_records import test_name
 from emergence.study.stages import Report, finish_job
 from emergence.tasks.catalogue import make_task
-from emergence.tasks.labelled import Labelled, LabelledTask
+from emergence.tasks.labelled import LabelledTask
+from emergence.tasks.labelled_data import key_of
 from emergence.tasks.task import GeneratedTask
 
 __all__ = ["fit_baseline", "tune"]
@@ -102,20 +103,16 @@ def _learnt_before(job: dict[str, Any], task: GeneratedTask) -> list[str]:
     if not job["before"] or not isinstance(task, LabelledTask):
         return []
     others = [_task(job, name) for name in job["before"]["tasks"]]
-    seen = {_both(e) for other in others if isinstance(other, LabelledTask) for e in other.data().train}
+    seen = {key_of(e) for other in others if isinstance(other, LabelledTask) for e in other.data().train}
     found = []
     for test, examples in task.data().tests.items():
-        if known := sum(_both(example) in seen for example in examples):
+        if known := sum(key_of(example) in seen for example in examples):
             names = ", ".join(job["before"]["tasks"])
             found.append(
                 f"{test_name(task.name, test)}: {known:,} of {len(examples):,} examples are trained on in {names}, "
                 f"learnt before: {job['name']} says nothing of them"
             )
     return found
-
-
-def _both(example: Labelled) -> str:
-    return " ".join(f"{example.text} {example.second}".casefold().split())
 
 
 def _learn_before(job: dict[str, Any], base: Any, seed: int) -> float:

@@ -12,7 +12,7 @@ from emergence.tasks.further import perturbed_tests, synthetic_examples
 from emergence.tasks.labelled_options import LabelledOptions, ReadingOptions
 from emergence.tasks.labelled_schema import Kind, Labelled, LabelledData
 
-__all__ = ["assemble", "key_of", "place_of", "reading", "split_off"]
+__all__ = ["assemble", "folded", "key_of", "place_of", "reading", "split_off"]
 
 Examples = list[Labelled]
 
@@ -23,13 +23,14 @@ def place_of(text: str, purpose: str) -> float:
     return int.from_bytes(digest, "little") / 2**64
 
 
-def _folded(text: str) -> str:
+def folded(text: str) -> str:
+    """Return a text by which it is known again, whatever its case and white space."""
     return " ".join(text.casefold().split())
 
 
 def key_of(example: Labelled) -> str:
     """Return what two examples share that a model cannot tell apart: both texts, whatever case and white space."""
-    return f"{_folded(example.text)}\n{_folded(example.second)}"
+    return f"{folded(example.text)}\n{folded(example.second)}"
 
 
 def reading(options: LabelledOptions, own: ReadingOptions | None = None) -> ReadingOptions:
@@ -128,7 +129,7 @@ def _fit(examples: Examples, options: LabelledOptions, name: str, notes: list[st
     if len(kept) < len(examples):
         notes.append(f"{name}: {len(examples) - len(kept):,} examples of more than {most} characters were left out")
     if options.group == "text":
-        return [replace(example, group=_folded(example.text)) for example in kept]
+        return [replace(example, group=folded(example.text)) for example in kept]
     return [example if example.group else replace(example, group=key_of(example)) for example in kept]
 
 
@@ -174,7 +175,7 @@ def _leaks(sets: dict[str, Examples], notes: list[str]) -> dict[str, int]:
     """Count the examples of every other set whose texts stand in training too, and those whose first text does."""
     known = {key_of(example) for example in sets["train"]}
     pairs = any(example.second for example in sets["train"])
-    first = {_folded(example.text) for example in sets["train"]} if pairs else set()
+    first = {folded(example.text) for example in sets["train"]} if pairs else set()
     leaks = {}
     for name, examples in sets.items():
         if name == "train":
@@ -184,7 +185,7 @@ def _leaks(sets: dict[str, Examples], notes: list[str]) -> dict[str, int]:
             notes.append(
                 f"{name}: {leaks[name]:,} of {len(examples):,} examples stand in the training set too, word for word"
             )
-        half = sum(_folded(example.text) in first for example in examples) if pairs else 0
+        half = sum(folded(example.text) in first for example in examples) if pairs else 0
         if half:
             notes.append(f"{name}: {half:,} of {len(examples):,} examples share their first text with training")
     return leaks

@@ -19,6 +19,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from emergence.models.trunk import hidden_states
+from emergence.tasks.label_scores import confusion_matrix, macro_f1
 from emergence.training.finetuning.heads import PooledHead
 from emergence.training.finetuning.rows import TextRows, pad
 from emergence.training.soft_targets import distillation_loss
@@ -72,8 +73,37 @@ class SoftTargets:
     weight: float
 
 
+class _Pooled:
+    """What is said of a whole row, by a head on its pooled hidden states."""
+
+    train: TextRows
+    validation: TextRows
+    head: PooledHead
+
+    @property
+    def lengths(self) -> list[int]:
+        """Tokens of every training example."""
+        return [len(row) for row in self.train.ids]
+
+    @property
+    def validation_tokens(self) -> int:
+        """Tokens of all validation examples."""
+        return self.validation.tokens
+
+    @property
+    def written(self) -> float:
+        """Nothing is written."""
+        return 0.0
+
+    def _logits(self, network: Any, rows: Sequence[Sequence[int]]) -> torch.Tensor:
+        """Return what the head says of rows, [B, outputs]."""
+        ids_BT, lengths_B = pad(rows)
+        out: torch.Tensor = self.head(hidden_states(network, ids_BT, lengths_B), lengths_B)
+        return out
+
+
 @dataclass
-class Classes:
+class Classes(_Pooled):
     """One class per row, by a linear head on the pooled hidden states.
 
     ``weights`` [C] multiply the losses of each class, ``smoothing`` is the share of the target that is spread over all
@@ -91,21 +121,6 @@ class Classes:
     smoothing: float = 0.0
     goal: str = "accuracy"
     soft: SoftTargets | None = None
-
-    @property
-    def lengths(self) -> list[int]:
-        """Tokens of every training example."""
-        return [len(row) for row in self.train.ids]
-
-    @property
-    def validation_tokens(self) -> int:
-        """Tokens of all validation examples."""
-        return self.validation.tokens
-
-    @property
-    def written(self) -> float:
-        """Nothing is written."""
-        return 0.0
 
     def loss(self, network: Any, numbers: Sequence[int]) -> torch.Tensor:
         """Return the mean cross-entropy in nats, or the loss of distillation where there is a teacher."""
@@ -132,18 +147,13 @@ class Classes:
         measures = {
             "loss": loss,
             "accuracy": float((guesses_N == targets_N).mean()),
-            "macro_f1": _macro_f1(targets_N, guesses_N),
+            "macro_f1": float(macro_f1(confusion_matrix(targets_N, guesses_N, logprobs_NC.shape[1]))),
         }
         return {**measures, "goal": measures[self.goal] - 1e-3 * loss}
 
-    def _logits(self, network: Any, rows: Sequence[Sequence[int]]) -> torch.Tensor:
-        ids_BT, lengths_B = pad(rows)
-        out: torch.Tensor = self.head(hidden_states(network, ids_BT, lengths_B), lengths_B)
-        return out
-
 
 @dataclass
-class Values:
+class Values(_Pooled):
     """A number per row, by a linear head; values are learnt in units of their spread over the training examples."""
 
     name: str
@@ -157,30 +167,15 @@ class Values:
         self.centre = float(np.mean(self.targets))
         self.spread = float(np.std(self.targets)) or 1.0
 
-    @property
-    def lengths(self) -> list[int]:
-        """Tokens of every training example."""
-        return [len(row) for row in self.train.ids]
-
-    @property
-    def validation_tokens(self) -> int:
-        """Tokens of all validation examples."""
-        return self.validation.tokens
-
-    @property
-    def written(self) -> float:
-        """Nothing is written."""
-        return 0.0
-
     def loss(self, network: Any, numbers: Sequence[int]) -> torch.Tensor:
         """Return the mean squared error in units of the spread."""
-        values_B = self._values(network, [self.train.ids[n] for n in numbers])[:, 0]
+        values_B = self._logits(network, [self.train.ids[n] for n in numbers])[:, 0]
         targets_B = torch.tensor([(self.targets[n] - self.centre) / self.spread for n in numbers])
         return F.mse_loss(values_B, targets_B)
 
     def predict(self, network: Any, rows: TextRows) -> npt.NDArray[np.float64]:
         """Return the value of every row, [N]."""
-        found = _by_length(rows, lambda few: self._values(network, few).double())
+        found = _by_length(rows, lambda few: self._logits(network, few).double())
         return found[:, 0] * self.spread + self.centre
 
     def validate(self, network: Any) -> dict[str, float]:
@@ -188,11 +183,6 @@ class Values:
         gaps_N = self.predict(network, self.validation) - np.asarray(self.validation_targets)
         error = float(np.sqrt((gaps_N**2).mean()))
         return {"rmse": error, "goal": -error}
-
-    def _values(self, network: Any, rows: Sequence[Sequence[int]]) -> torch.Tensor:
-        ids_BT, lengths_B = pad(rows)
-        out: torch.Tensor = self.head(hidden_states(network, ids_BT, lengths_B), lengths_B)
-        return out
 
 
 def _by_length(rows: TextRows, read: Any) -> npt.NDArray[np.float64]:
@@ -206,12 +196,3 @@ def _by_length(rows: TextRows, read: Any) -> npt.NDArray[np.float64]:
             for number, value in zip(numbers, values, strict=True):
                 found[number] = value
     return np.stack(found)  # type: ignore[arg-type]
-
-
-def _macro_f1(targets_N: npt.NDArray[np.int64], guesses_N: npt.NDArray[np.int64]) -> float:
-    """Return the mean F1 of the classes that are there, among the targets or the guesses."""
-    scores = []
-    for label in np.union1d(targets_N, guesses_N).tolist():
-        hit = float(((targets_N == label) & (guesses_N == label)).sum())
-        scores.append(2 * hit / float((targets_N == label).sum() + (guesses_N == label).sum()))
-    return float(np.mean(scores))
