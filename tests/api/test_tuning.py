@@ -192,7 +192,9 @@ def test_one_and_two_texts_are_told_apart(models: Path, files: dict[str, Any], t
     ("change", "says"),
     [
         ({"settings": {"epoch": 3}}, "unknown setting 'epoch'; did you mean 'epochs'"),
-        ({"settings": {"learning_rate": -1}}, "learning_rate"),
+        ({"settings": {"learning_rate": -1}}, "^learning_rate: Input should be greater than 0"),
+        ({"task": {"name": "copy", "length": 3}, "settings": {"token_dropout": 0.2}}, "token_dropout would take parts"),
+        ({"task": {"name": "moods", "task": "classification"}}, "{name: moods, files: train.tsv}"),
         ({"settings": LORA | {"freeze": 1}}, "leave out freeze"),
         ({"settings": {"freeze": 40}}, "freeze is 40, but the model has"),
         ({"task": "clasification"}, "did you mean 'classification'"),
@@ -203,7 +205,7 @@ def test_one_and_two_texts_are_told_apart(models: Path, files: dict[str, Any], t
         ({"model": "bert", "task": {"name": "copy", "length": 3}}, "take a causal or an encoder-decoder model"),
         (
             {"settings": {"learning_rate": 1e6, "optimiser": "sgd", "clip": 1e9, "warmup": 0.0}},
-            "lower the learning rate",
+            r"lower learning_rate \(it is 1e\+06\)",
         ),
     ],
 )

@@ -343,3 +343,11 @@ def test_held_out_texts_are_windows_or_whole_documents(name: str, whole: bool) -
     assert task.questions(given_context, 10, 1) == []
     with pytest.raises(UserError, match="needs a corpus"):
         task.questions(TaskContext(tokenizer, 12, 0), 10, 0)
+
+
+def test_what_is_wrong_with_a_task_is_said_by_its_own_name() -> None:
+    with pytest.raises(UserError, match=r"^task short: unknown option 'lenght'; did you mean 'length'"):
+        make_task("short", {"task": "copy", "lenght": 3})
+    short, plain = make_task("short", {"task": "copy", "length": 3}), make_task("copy", {"length": 3})
+    assert (short.name, plain.name) == ("short", "copy")
+    assert isinstance(short, type(plain))

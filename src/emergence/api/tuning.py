@@ -133,13 +133,13 @@ def _settings(settings: Mapping[str, Any] | FinetuneSettings | None) -> Finetune
         return FinetuneSettings.model_validate(dict(settings or {}))
     except ValidationError as error:
         from emergence.core.errors import nearest
+        from emergence.core.faults import first_fault
 
-        fault = error.errors(include_url=False)[0]
-        key = ".".join(map(str, fault["loc"]))
-        if fault["type"] == "extra_forbidden":
-            raise UserError(f"unknown setting '{key}'{nearest(key, FinetuneSettings.model_fields)}") from None
-        message = fault["msg"].removeprefix("Value error, ")
-        raise UserError(f"{key}: {message}" if key else message) from None
+        fault = first_fault(error)
+        if fault.type == "extra_forbidden":
+            known = nearest(fault.key, FinetuneSettings.model_fields)
+            raise UserError(f"unknown setting '{fault.key}'{known}") from None
+        raise UserError(fault.sentence) from None
 
 
 def _task(task: str | Mapping[str, Any]) -> GeneratedTask:
@@ -210,6 +210,9 @@ def _write_model(model: Model, folder: Path) -> None:
 
         write_exported(model.family, model.network, model.tokenizer, folder, step=model.step)
     else:
-        model.network.module.save_pretrained(folder)
+        from emergence.models.huggingface_load import quiet
+
+        with quiet():
+            model.network.module.save_pretrained(folder)
         theirs: Any = model.tokenizer
         theirs.save(folder)

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import Field, ValidationError, model_validator
 
 from emergence.core.errors import UserError
+from emergence.core.faults import first_fault
 from emergence.core.schema import Frozen
 
 __all__ = ["METHODS", "Compression", "CompressionSettings", "Method", "compression"]
@@ -95,12 +96,10 @@ def compression(**values: Any) -> Compression:
     try:
         return Compression.model_validate(values)
     except ValidationError as error:
-        fault = error.errors(include_url=False)[0]
-        if fault["loc"] == ("method",):
-            raise UserError(f"unknown method {fault['input']!r} (known: {', '.join(METHODS)})") from None
-        where = ".".join(map(str, fault["loc"]))
-        message = fault["msg"].removeprefix("Value error, ")
-        raise UserError(f"{where}: {message}" if where else message) from None
+        fault = first_fault(error)
+        if fault.path == ("method",):
+            raise UserError(f"unknown method {fault.given!r} (known: {', '.join(METHODS)})") from None
+        raise UserError(fault.sentence) from None
 
 
 class CompressionSettings(Frozen):
@@ -127,7 +126,7 @@ class CompressionSettings(Frozen):
             if not self.levels:
                 raise ValueError("there is no level to compress to; give sparsities, or bits for quantised")
         except ValidationError as error:
-            raise ValueError(error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")) from None
+            raise ValueError(first_fault(error).says) from None
         return self
 
     @property

@@ -25,12 +25,14 @@ class FinetuneSettings(Frozen):
     ``learning_rate`` is that at a width of 64; it falls with the width as in pre-training.
 
     Training ends after ``epochs``, or when the validation score has not risen for ``patience`` readings; with few
-    examples it goes on for ``least_steps``. Readings are an epoch apart, and ``reading_steps`` at least.
+    examples it goes on for ``least_steps``. Readings are an epoch apart, and ``reading_steps`` at least. ``goal`` is
+    the validation score of classes to raise; other aims have one of their own.
 
-    ``weight_decay`` is decoupled for adamw (Loshchilov and Hutter 2019) and an L2 penalty for the others; ``l1`` adds
-    that times the sum of all absolute weights that learn. ``adversarial`` is the length of a step in embedding space
-    along the gradient, relative to the embedding's own (FGM; Miyato et al. 2017, arXiv 1605.07725, whose step of 5 is
-    about 0.015 of a text's).
+    ``token_dropout`` leaves out that share of the tokens of a text, others at every step (Iyyer et al. 2015,
+    doi:10.3115/v1/P15-1162). ``weight_decay`` is decoupled for adamw (Loshchilov and Hutter 2019) and an L2 penalty for
+    the others; ``l1`` adds that times the sum of all absolute weights that learn. ``adversarial`` is the length of a
+    step in embedding space along the gradient, relative to the embedding's own (FGM; Miyato et al. 2017, arXiv
+    1605.07725; their step of 5 is about 0.015 of a text of 400 words in 256 dimensions).
     """
 
     start: Literal["trained", "untrained"] = "trained"
@@ -38,6 +40,7 @@ class FinetuneSettings(Frozen):
     augment: tuple[AugmentationSettings, ...] = ()
     epochs: Annotated[int, Field(ge=1, le=10_000)] = 10
     patience: Annotated[int, Field(ge=1)] = 3
+    goal: Literal["accuracy", "macro_f1"] = "accuracy"
     least_steps: Annotated[int, Field(ge=1)] = 200
     reading_steps: Annotated[int, Field(ge=1)] = 20
     batch: Annotated[int, Field(ge=1, le=4096)] = 32
@@ -48,6 +51,7 @@ class FinetuneSettings(Frozen):
     weight_decay: Annotated[float, Field(ge=0)] = 0.01
     l1: Annotated[float, Field(ge=0)] = 0.0
     dropout: Share = 0.1
+    token_dropout: Share = 0.0
     label_smoothing: Share = 0.0
     class_weights: Literal["none", "balanced"] = "none"
     layer_decay: Annotated[float, Field(gt=0, le=1)] = 1.0

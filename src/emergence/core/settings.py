@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from emergence.core.compression_settings import CompressionSettings
 from emergence.core.corpus_settings import CorpusSettings, Fold, TokenizerSettings
 from emergence.core.errors import UserError, nearest
+from emergence.core.faults import first_fault
 from emergence.core.forecasts import FORECAST_AXES
 from emergence.core.model_settings import LadderSettings, ModelSettings
 from emergence.core.schema import AXES, Axis, Frozen
@@ -217,23 +218,16 @@ def validate_study(
 
 
 def _first_fault(error: ValidationError, source: str, lines: dict[tuple[str | int, ...], int]) -> str:
-    faults = error.errors(include_url=False)
-    fault = next((f for f in faults if f["type"] == "extra_forbidden"), faults[0])
-    path = tuple(
-        part
-        for part in fault["loc"]
-        if not (isinstance(part, str) and part.startswith(("constrained-", "literal[", "function-")))
-    )
+    fault = first_fault(error)
+    path = fault.path
     line = next((lines[path[:k]] for k in range(len(path), 0, -1) if path[:k] in lines), None)
     where = f"{source}, line {line}" if line is not None else source
-    key = ".".join(str(part) for part in path)
-    if fault["type"] == "extra_forbidden":
-        return f"{where}: unknown key '{key}'{nearest(str(path[-1]), _known_keys(path[:-1]))}"
-    if fault["type"] == "missing":
-        return f"{where}: the key '{key}' is missing"
-    message = fault["msg"].removeprefix("Value error, ")
-    given = "" if isinstance(fault["input"], dict | list | tuple) else f" (given: {fault['input']!r})"
-    return f"{where}: {key}: {message}{given}" if key else f"{where}: {message}"
+    if fault.type == "extra_forbidden":
+        return f"{where}: unknown key '{fault.key}'{nearest(str(path[-1]), _known_keys(path[:-1]))}"
+    if fault.type == "missing":
+        return f"{where}: the key '{fault.key}' is missing"
+    given = "" if not path or isinstance(fault.given, dict | list | tuple) else f" (given: {fault.given!r})"
+    return f"{where}: {fault.sentence}{given}"
 
 
 def _known_keys(path: tuple[str | int, ...]) -> list[str]:

@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from emergence.core.faults import first_fault
 from emergence.core.finetune_settings import FinetuneSettings
 from emergence.core.schema import Frozen
 
@@ -76,10 +77,8 @@ class TuningSettings(Frozen):
             try:
                 self.variant(name)
             except ValidationError as error:
-                fault = error.errors(include_url=False)[0]
-                key = ".".join(map(str, fault["loc"]))
-                said = fault["msg"].removeprefix("Value error, ")
-                raise ValueError(f"variants.{name}{'.' * bool(key)}{key}: {said}") from None
+                fault = first_fault(error)
+                raise ValueError(f"variants.{name}{'.' * bool(fault.key)}{fault.key}: {fault.says}") from None
         return self
 
     @model_validator(mode="after")

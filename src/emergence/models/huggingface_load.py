@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from emergence.models.huggingface_pairs import HuggingFacePairs
     from emergence.models.huggingface_tokenizer import HuggingFaceTokenizer
 
-__all__ = ["fetch", "hub_name", "is_huggingface", "load_huggingface", "pickled", "with_weights"]
+__all__ = ["fetch", "hub_name", "is_huggingface", "load_huggingface", "pickled", "quiet", "with_weights"]
 
 UNBOUNDED = 2048  # tokens at once where a network knows no bound, as a recurrent one
 
@@ -97,7 +97,7 @@ def load_huggingface(
             "safetensors, or read nothing but their tensors with --allow-pickle"
         )
     precision = torch.float32
-    with _quiet():
+    with quiet():
         try:
             options = {"revision": revision or "main", "trust_remote_code": False}
             config = AutoConfig.from_pretrained(name, **options)
@@ -223,8 +223,8 @@ def _first_line(error: Exception) -> str:
 
 
 @contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep transformers from printing while it loads."""
+def quiet() -> Iterator[None]:
+    """Keep transformers from printing while it loads or writes."""
     from transformers.utils import logging as logs
 
     logging: Any = logs

@@ -61,8 +61,8 @@ def make_task(name: str, options: dict[str, Any]) -> Task:
 
     The option ``task`` names the kind where that is not the task's name.
     """
-    kind = options.get("task", name)
-    made = TASKS.load(kind)({key: value for key, value in options.items() if key != "task"})
-    if kind != name:
-        made.name = name
+    kind: Any = TASKS.load(options.get("task", name))
+    # A class of its own, so that what goes wrong while it is made says its name too.
+    named = kind if kind.name == name else type(kind.__name__, (kind,), {"name": name})
+    made: Task = named({key: value for key, value in options.items() if key != "task"})
     return made

@@ -69,8 +69,8 @@ class LabelledTask(GeneratedTask):
         """Return the labelled examples and their splits; raise UserError where no file was named."""
         if self._data is None:
             raise UserError(
-                f"the task {self.name} needs labelled examples; add its option files, for example "
-                f"--set tasks.{self.name}.files=train.tsv"
+                f"the task {self.name} needs labelled examples; add its option files: "
+                f"{{name: {self.name}, files: train.tsv}}, in a study also --set tasks.{self.name}.files=train.tsv"
             )
         return self._data
 

@@ -21,6 +21,7 @@ import numpy.typing as npt
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from emergence.core.errors import UserError, nearest
+from emergence.core.faults import first_fault
 from emergence.core.seeds import stream
 
 if TYPE_CHECKING:
@@ -65,15 +66,13 @@ def read_options(kind: type[Options], options: dict[str, Any], task: str) -> Opt
     try:
         return kind.model_validate(options)
     except ValidationError as error:
-        fault = error.errors(include_url=False)[0]
-        key = ".".join(str(part) for part in fault["loc"])
-        if fault["type"] == "extra_forbidden":
+        fault = first_fault(error)
+        if fault.type == "extra_forbidden":
             known = ", ".join(kind.model_fields) or "none"
             raise UserError(
-                f"task {task}: unknown option '{key}'{nearest(key, kind.model_fields)} (known: {known})"
+                f"task {task}: unknown option '{fault.key}'{nearest(fault.key, kind.model_fields)} (known: {known})"
             ) from None
-        message = fault["msg"].removeprefix("Value error, ")
-        raise UserError(f"task {task}: {key}: {message}" if key else f"task {task}: {message}") from None
+        raise UserError(f"task {task}: {fault.sentence}") from None
 
 
 @dataclass(frozen=True)

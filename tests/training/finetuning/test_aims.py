@@ -71,12 +71,13 @@ def test_macro_f1_is_that_of_scikit_learn(pairs: list[tuple[int, int]]) -> None:
     assert found == pytest.approx(f1_score(truth, guesses, average="macro", zero_division=0))
 
 
-def test_the_goal_may_be_macro_f1() -> None:
+def test_the_goal_may_be_macro_f1(tmp_path: Path) -> None:
     tokenizer = letters()
     network = network_of("lstm", tokenizer, 3_000)
     for goal in ("accuracy", "macro_f1"):
         measures = classes_of(network, tokenizer, n=20, goal=goal).validate(network)
         assert measures["goal"] == pytest.approx(measures[goal] - 1e-3 * measures["loss"])
+        assert prepared(tmp_path, 20, goal=goal).aim.goal == goal
 
 
 @settings(max_examples=100, deadline=None)

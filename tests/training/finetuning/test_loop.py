@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from tests.training.finetuning.planted import classes_of, letters, network_of
+from tests.training.finetuning.planted import CONTEXT, classes_of, letters, network_of, planted_texts
 
 from emergence.core.errors import UserError
 from emergence.core.finetune_settings import FinetuneSettings
@@ -126,7 +127,7 @@ def test_a_rate_that_diverges_ends_with_a_sentence() -> None:
     tokenizer = letters()
     network = network_of("gpt", tokenizer)
     settings = FinetuneSettings(learning_rate=500.0, optimiser="sgd", clip=1e9, warmup=0.0, weight_decay=0.0)
-    with pytest.raises(UserError, match=r"diverged.*lower the learning rate"):
+    with pytest.raises(UserError, match=r"diverged.*lower learning_rate \(it is 5e\+02\)"):
         finetune(network, [classes_of(network, tokenizer)], settings, width=network.config.width, seed=0)
 
 
@@ -170,3 +171,40 @@ def test_rows_that_are_too_long_lose_their_end_and_the_longer_text_gives_way() -
     a, b = tokenizer.encode("ab")
     assert [(row.count(a), row.count(b)) for row in rows.ids] == [(18, 0), (12, 5), (12, 5), (17, 0), (0, 10)]
     assert all(row[0] == tokenizer.begin_id and row[-1] == tokenizer.separator_id for row in rows.ids)
+
+
+def test_thinned_rows_lose_their_share_of_tokens_and_no_mark() -> None:
+    tokenizer = letters()
+    rows = encode_rows(tokenizer, [("abcdefgh" * 3, ""), ("ab", "cd")], CONTEXT)
+    assert rows.learnt([1, 0]) == [rows.ids[1], rows.ids[0]]
+    thin = replace(rows, thinning=0.4)
+    torch.manual_seed(0)
+    found = [thin.learnt([0, 1]) for _ in range(500)]
+    for place, whole in enumerate(rows.ids):
+        marks = [token for token in whole if token in rows.marks]
+        kept = [few[place] for few in found]
+        assert all([token for token in row if token in rows.marks] == marks for row in kept)
+        assert all(_in_order(row, whole) for row in kept)
+        share = float(np.mean([len(row) - len(marks) for row in kept])) / (len(whole) - len(marks))
+        assert share == pytest.approx(0.6, abs=0.03)
+    assert len(set(map(str, found))) > 400
+
+
+def _in_order(part: Sequence[int], whole: Sequence[int]) -> bool:
+    rest = iter(whole)
+    return all(token in rest for token in part)
+
+
+def test_token_dropout_keeps_a_network_from_leaning_on_one_word() -> None:
+    """Two letters say the class; what was trained without some of them needs neither."""
+    tokenizer = letters()
+    planted, targets = planted_texts(200, 1)
+    twice = [(f"{text}{'xw'[target]}", "") for (text, _), target in zip(planted, targets, strict=True)]
+    surest = []
+    for share in (0.0, 0.5):
+        network = network_of("gpt", tokenizer)
+        aim = classes_of(network, tokenizer)
+        aim.train, aim.targets = replace(encode_rows(tokenizer, twice, CONTEXT), thinning=share), targets
+        finetune(network, [aim], FinetuneSettings(epochs=10, dropout=0.0), width=network.config.width, seed=0)
+        surest.append(aim.validate(network)["loss"])  # of texts that have one of the two
+    assert surest[1] < surest[0]

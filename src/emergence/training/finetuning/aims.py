@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -107,8 +107,8 @@ class Classes(_Pooled):
     """One class per row, by a linear head on the pooled hidden states.
 
     ``weights`` [C] multiply the losses of each class, ``smoothing`` is the share of the target that is spread over all
-    classes (Szegedy et al. 2016, arXiv 1512.00567). ``goal`` is the validation score to raise: ``accuracy`` or
-    ``macro_f1``. ``soft`` is what a teacher says of the training examples.
+    classes (Szegedy et al. 2016, arXiv 1512.00567). ``goal`` is the validation score to raise. ``soft`` is what a
+    teacher says of the training examples.
     """
 
     name: str
@@ -119,12 +119,12 @@ class Classes(_Pooled):
     head: PooledHead
     weights: torch.Tensor | None = None
     smoothing: float = 0.0
-    goal: str = "accuracy"
+    goal: Literal["accuracy", "macro_f1"] = "accuracy"
     soft: SoftTargets | None = None
 
     def loss(self, network: Any, numbers: Sequence[int]) -> torch.Tensor:
         """Return the mean cross-entropy in nats, or the loss of distillation where there is a teacher."""
-        logits_BC = self._logits(network, [self.train.ids[n] for n in numbers])
+        logits_BC = self._logits(network, self.train.learnt(numbers))
         targets_B = torch.tensor([self.targets[n] for n in numbers])
         if self.soft is None:
             return F.cross_entropy(logits_BC, targets_B, self.weights, label_smoothing=self.smoothing)
@@ -169,7 +169,7 @@ class Values(_Pooled):
 
     def loss(self, network: Any, numbers: Sequence[int]) -> torch.Tensor:
         """Return the mean squared error in units of the spread."""
-        values_B = self._logits(network, [self.train.ids[n] for n in numbers])[:, 0]
+        values_B = self._logits(network, self.train.learnt(numbers))[:, 0]
         targets_B = torch.tensor([(self.targets[n] - self.centre) / self.spread for n in numbers])
         return F.mse_loss(values_B, targets_B)
 

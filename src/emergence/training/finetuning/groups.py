@@ -16,7 +16,7 @@ from emergence.core.finetune_settings import FinetuneSettings
 from emergence.models.trunk import depths, module_of
 from emergence.training.schedule import width_scale
 
-__all__ = ["make_optimiser", "set_learning"]
+__all__ = ["base_rate", "make_optimiser", "set_learning"]
 
 #: Learning rates at a width of 64 of what was trained before and of an adapter, and of a new head at every width.
 BASE_RATE, ADAPTER_RATE, HEAD_RATE = 0.002, 0.006, 0.005
@@ -44,6 +44,13 @@ def set_learning(network: Any, settings: FinetuneSettings) -> dict[str, nn.Param
     return learning
 
 
+def base_rate(settings: FinetuneSettings) -> float:
+    """Return the learning rate at a width of 64 that settings mean."""
+    if settings.learning_rate != "auto":
+        return settings.learning_rate
+    return RATES[settings.optimiser] * (BASE_RATE if settings.adapter is None else ADAPTER_RATE)
+
+
 def make_optimiser(
     network: Any,
     learning: Mapping[str, nn.Parameter],
@@ -55,10 +62,7 @@ def make_optimiser(
 
     Matrices decay, all else does not. Each group keeps its rate as ``base``, for the schedule to multiply.
     """
-    auto = settings.learning_rate == "auto"
-    usual = BASE_RATE if settings.adapter is None else ADAPTER_RATE
-    base = usual if settings.learning_rate == "auto" else settings.learning_rate
-    factor = RATES[settings.optimiser] if auto else 1.0
+    base = base_rate(settings)
     # Narrow networks did not bear a higher rate of their adapters (banking77 at a width of 24).
     scale = width_scale(width) if settings.adapter is None else min(1.0, width_scale(width))
     depth = depths(network) if learning else {}
@@ -66,8 +70,8 @@ def make_optimiser(
     groups = []
     for name, parameter in learning.items():
         below = last - depth.get(name, last)
-        groups.append((parameter, factor * base * scale * settings.layer_decay**below))
-    head_rate = factor * HEAD_RATE if auto else base
+        groups.append((parameter, base * scale * settings.layer_decay**below))
+    head_rate = RATES[settings.optimiser] * HEAD_RATE if settings.learning_rate == "auto" else base
     groups += [(parameter, head_rate) for parameter in heads]
     described = [
         {

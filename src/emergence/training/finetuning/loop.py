@@ -23,7 +23,7 @@ from emergence.core.seeds import derive_seed, stream
 from emergence.models.adapters.attach import Adapter
 from emergence.models.trunk import module_of
 from emergence.training.finetuning.aims import Aim
-from emergence.training.finetuning.groups import make_optimiser, set_learning
+from emergence.training.finetuning.groups import base_rate, make_optimiser, set_learning
 from emergence.training.finetuning.regularise import adversarial_step, dropping, l1_penalty
 from emergence.training.finetuning.rows import batch_numbers
 
@@ -125,8 +125,8 @@ def finetune(
             first = losses[0] if first is None else first
             if not math.isfinite(losses[-1]) or losses[-1] > DIVERGED * max(first, 1.0):
                 raise DivergedError(
-                    f"fine-tuning diverged: the loss is {losses[-1]:.3g} at step {step + 1}; lower the learning rate "
-                    f"(it is {max(group['base'] for group in optimiser.param_groups):.2g} at most)"
+                    f"fine-tuning diverged: the loss is {losses[-1]:.3g} at step {step + 1}; lower learning_rate "
+                    f"(it is {base_rate(settings):.2g})"
                 )
             if (step + 1) % between and step + 1 != steps:
                 continue
@@ -135,7 +135,7 @@ def finetune(
             reading = Reading(step + 1, float(np.mean(losses)), {aim.name: aim.validate(network) for aim in aims})
             losses.clear()
             if not math.isfinite(reading.goal):
-                raise DivergedError(f"fine-tuning diverged: no number came of step {step + 1}; lower the learning rate")
+                raise DivergedError(f"fine-tuning diverged: no number came of step {step + 1}; lower learning_rate")
             result.readings.append(reading)
             progress((step + 1) / steps, reading)
             if kept.offer(reading.goal):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -82,8 +82,10 @@ def prepare_aim(
     if not held:
         raise UserError(f"task {task.name} has no validation examples to stop by; raise split.validation")
     if data.kind == "span":
+        _whole_texts(task, settings)
         return _spans(task, chosen, number, held, tokenizer, settings, width, context)
     rows, held_rows = (text_rows(tokenizer, few, context) for few in (chosen, held))
+    rows = replace(rows, thinning=settings.token_dropout)
     notes = _cut(task.name, rows)
     outputs = len(data.labels) if data.kind == "classification" else 1
     head = PooledHead(width, outputs, settings.pooling, settings.dropout)
@@ -94,11 +96,24 @@ def prepare_aim(
     targets, held_targets = ([places[e.label] for e in few] for few in (chosen, held))
     weights = class_weights(targets, outputs) if settings.class_weights == "balanced" else None
     soft = None if teacher is None else _soft(teacher, data, chosen, settings)
-    smoothing = settings.label_smoothing
     aim = Classes(
-        task.name, rows, targets, held_rows, held_targets, head, weights=weights, smoothing=smoothing, soft=soft
+        task.name,
+        rows,
+        targets,
+        held_rows,
+        held_targets,
+        head,
+        weights=weights,
+        smoothing=settings.label_smoothing,
+        goal=settings.goal,
+        soft=soft,
     )
     return Prepared(aim, number, (*notes, *_missing(task.name, data, targets)))
+
+
+def _whole_texts(task: GeneratedTask, settings: FinetuneSettings) -> None:
+    if settings.token_dropout:
+        raise UserError(f"token_dropout would take parts out of the answers of {task.name}; leave it out")
 
 
 def _soft(teacher: Teacher, data: LabelledData, chosen: Sequence[Labelled], settings: FinetuneSettings) -> SoftTargets:
@@ -164,6 +179,7 @@ def _writing(
     seed: int,
 ) -> Prepared:
     """Return the aim of writing a task's answers."""
+    _whole_texts(task, settings)
     if settings.augment:
         raise UserError(f"the task {task.name} is answered by writing, which is not augmented; leave out augment")
     if network.reads not in ("causal", "pairs"):

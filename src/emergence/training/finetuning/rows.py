@@ -19,10 +19,16 @@ __all__ = ["TextRows", "batch_numbers", "encode_rows", "pad"]
 
 @dataclass(frozen=True)
 class TextRows:
-    """Token ids of every example, and how many examples lost their end."""
+    """Token ids of every example, and how many examples lost their end.
+
+    ``thinning`` is the share of the tokens that are left out of a row each time it is learnt from; ``marks``, which
+    begin and end a text, stay.
+    """
 
     ids: tuple[tuple[int, ...], ...]
     cut: int
+    thinning: float = 0.0
+    marks: frozenset[int] = frozenset()
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -31,6 +37,15 @@ class TextRows:
     def tokens(self) -> int:
         """Tokens of all rows."""
         return sum(map(len, self.ids))
+
+    def learnt(self, numbers: Sequence[int]) -> list[tuple[int, ...]]:
+        """Return the rows with these numbers to learn from; torch's generator says which tokens are left out."""
+        rows = [self.ids[number] for number in numbers]
+        return [self._thinned(row) for row in rows] if self.thinning else rows
+
+    def _thinned(self, row: tuple[int, ...]) -> tuple[int, ...]:
+        kept = (torch.rand(len(row)) >= self.thinning).tolist()
+        return tuple(token for token, stays in zip(row, kept, strict=True) if stays or token in self.marks)
 
 
 def encode_rows(tokenizer: LanguageTokenizer, texts: Sequence[tuple[str, str]], context: int) -> TextRows:
@@ -45,7 +60,7 @@ def encode_rows(tokenizer: LanguageTokenizer, texts: Sequence[tuple[str, str]], 
         cut += kept < len(first) or other < len(second)
         row = [begin, *first[:kept], separator]
         rows.append((*row, *second[:other], separator) if text else tuple(row))
-    return TextRows(tuple(rows), cut)
+    return TextRows(tuple(rows), cut, marks=frozenset((begin, separator)))
 
 
 def _fit(first: int, second: int, room: int) -> tuple[int, int]:
