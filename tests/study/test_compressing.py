@@ -35,7 +35,7 @@ LEVELS = {"wanda": ["0.5", "0.9"], "magnitude-2:4": ["0.5"], "quantised": ["8 bi
 def compressed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the study after an uninterrupted run."""
     home = write_study(tmp_path_factory.mktemp("compressed"), STUDY)
-    done = emergence("run", "tiny.yaml", cwd=home)
+    done = emergence("run", "--no-report", "tiny.yaml", cwd=home)
     assert done.returncode == 0, done.stderr
     return home / "runs" / "tiny"
 
@@ -82,7 +82,7 @@ def test_killed_while_it_compresses_it_goes_on_and_ends_the_same(compressed: Pat
     shutil.copytree(compressed, folder)
     shutil.rmtree(folder / "adapted")
     write_study(tmp_path, STUDY)
-    command = [sys.executable, "-m", "emergence.cli.main", "run", "tiny.yaml"]
+    command = [sys.executable, "-m", "emergence.cli.main", "run", "--no-report", "tiny.yaml"]
     running = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     limit = time.monotonic() + 120
     while len(done := list(folder.glob("adapted/*/outcome.json"))) < 3 and time.monotonic() < limit:
@@ -91,7 +91,7 @@ def test_killed_while_it_compresses_it_goes_on_and_ends_the_same(compressed: Pat
     running.wait()
     kept = {path: path.stat().st_mtime_ns for path in done}
     assert len(kept) >= 3
-    again = emergence("run", "tiny.yaml", cwd=tmp_path)
+    again = emergence("run", "--no-report", "tiny.yaml", cwd=tmp_path)
     assert again.returncode == 0, again.stderr
     assert all(path.stat().st_mtime_ns == when for path, when in kept.items()), "done twice"
     assert scores(folder).equals(scores(compressed))
@@ -103,7 +103,7 @@ def test_a_level_that_changed_is_made_again_and_a_new_one_added(compressed: Path
     write_study(tmp_path, STUDY)
     (folder / "adapted" / "gpt-R00-s0.wanda-0.5" / "records.parquet").write_bytes(b"damaged")
     same = {path: path.stat().st_mtime_ns for path in folder.glob("adapted/*quantised-8*/outcome.json")}
-    done = emergence("run", "tiny.yaml", "--set", "compress.bits=[8, 4, 2]", cwd=tmp_path)
+    done = emergence("run", "--no-report", "tiny.yaml", "--set", "compress.bits=[8, 4, 2]", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert len(list(folder.glob("adapted/*quantised-4-bits/outcome.json"))) == 2
     assert all(path.stat().st_mtime_ns == when for path, when in same.items())

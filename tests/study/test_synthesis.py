@@ -54,7 +54,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     lines += [f"{one}→{other}" for _ in range(60) for one, other in [*THERE.items(), *BACK.items()]]
     (folder / "lines.txt").write_text("\n".join(lines) + "\n")
     (folder / "study.yaml").write_text(STUDY)
-    done = emergence("run", "study.yaml", cwd=folder)
+    done = emergence("run", "--no-report", "study.yaml", cwd=folder)
     assert done.returncode == 0, done.stderr
     for name, seed in (("train", 1), ("validation", 2), ("test", 3)):
         rng = np.random.default_rng(seed)

@@ -41,7 +41,7 @@ analysis: {resamples: 100, axes: [params, tokens], hold_out: 0}
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a model that copies, and the study that trained it."""
     folder = write_study(tmp_path_factory.mktemp("teacher"), COPY)
-    done = emergence("run", "tiny.yaml", cwd=folder)
+    done = emergence("run", "--no-report", "tiny.yaml", cwd=folder)
     assert done.returncode == 0, done.stderr
     return folder
 
@@ -235,11 +235,11 @@ def test_texts_in_the_place_of_a_corpus(tmp_path: Path) -> None:
         "[text]", "[{name: text}]"
     )
     home = write_study(tmp_path, lines + f"corpus: {json.dumps(one)}\n")
-    done = emergence("run", "tiny.yaml", "--set", "training.tokens=6e4", cwd=home)
+    done = emergence("run", "--no-report", "tiny.yaml", "--set", "training.tokens=6e4", cwd=home)
     assert done.returncode == 0, done.stderr
     asked = ["--set", "training.teacher.model=runs/tiny/models/R00-s0", "--set", "training.teacher.kind=sequence"]
     more = ["--set", "training.teacher.texts=300", "--set", "training.tokens=6e4", "--out", "runs/student"]
-    done = emergence("run", "tiny.yaml", *asked, *more, cwd=home)
+    done = emergence("run", "--no-report", "tiny.yaml", *asked, *more, cwd=home)
     assert done.returncode == 0, done.stderr
     assert "the teacher writes 300 texts first (corpus)" in done.stderr
     texts = read_sealed(home / "runs" / "student" / "data" / "teacher" / "corpus-0000.json")["texts"]
@@ -261,7 +261,7 @@ def test_killed_while_the_teacher_writes_it_ends_with_the_same_bits(home: Path, 
         kill_group(process)
     assert not list(folder.rglob("outcome.json"))
     for out in ("broken", "whole"):
-        done = emergence("run", "tiny.yaml", *asked, "--out", f"runs/{out}", cwd=tmp_path)
+        done = emergence("run", "--no-report", "tiny.yaml", *asked, "--out", f"runs/{out}", cwd=tmp_path)
         assert done.returncode == 0, done.stderr
     files = [file for file in sorted(whole.rglob("*")) if file.name in ("model.safetensors", "scores.parquet")]
     files += sorted((whole / "data" / "teacher").iterdir())

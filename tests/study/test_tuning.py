@@ -72,7 +72,7 @@ def write_all(home: Path, study: str = STUDY) -> Path:
 def tuned(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of the study after an uninterrupted run."""
     home = write_all(tmp_path_factory.mktemp("tuned"))
-    done = emergence("run", "tiny.yaml", cwd=home)
+    done = emergence("run", "--no-report", "tiny.yaml", cwd=home)
     assert done.returncode == 0, done.stderr
     return home / "runs" / "tiny"
 
@@ -139,7 +139,7 @@ def test_notes_say_what_leaks_and_files_are_those_of_the_manifest(tuned: Path) -
 def test_killed_while_it_tunes_it_goes_on_and_ends_the_same(tuned: Path, tmp_path: Path) -> None:
     folder = copied(tuned, tmp_path)
     shutil.rmtree(folder / "adapted")
-    command = [sys.executable, "-m", "emergence.cli.main", "run", "tiny.yaml"]
+    command = [sys.executable, "-m", "emergence.cli.main", "run", "--no-report", "tiny.yaml"]
     running = subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     limit = time.monotonic() + 120
     while len(stamps(folder)) < 3 and time.monotonic() < limit:
@@ -148,7 +148,7 @@ def test_killed_while_it_tunes_it_goes_on_and_ends_the_same(tuned: Path, tmp_pat
     running.wait()
     kept = stamps(folder)
     assert 3 <= len(kept) < len(stamps(tuned))
-    again = emergence("run", "tiny.yaml", cwd=tmp_path)
+    again = emergence("run", "--no-report", "tiny.yaml", cwd=tmp_path)
     assert again.returncode == 0, again.stderr
     assert kept.items() <= stamps(folder).items(), "done twice"
     assert scores(folder).equals(scores(tuned))
@@ -160,7 +160,7 @@ def test_what_changed_alone_is_done_again(tuned: Path, tmp_path: Path) -> None:
     (folder / "adapted" / "gpt-R01-s0.tuned.letters.8" / "outcome.json").write_text("{}")
     before = stamps(folder)
     changes = ["--set", "finetune.variants.probe.epochs=2", "--set", "finetune.examples=[8, 16, all]"]
-    done = emergence("run", "tiny.yaml", *changes, cwd=tmp_path)
+    done = emergence("run", "--no-report", "tiny.yaml", *changes, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     after = stamps(folder)
     redone = {name for name in before if before[name] != after[name]}
@@ -182,7 +182,7 @@ def test_what_changed_alone_is_done_again(tuned: Path, tmp_path: Path) -> None:
 def test_a_study_that_grows_tunes_the_new_replica_alone(tuned: Path, tmp_path: Path) -> None:
     folder = copied(tuned, tmp_path)
     before = stamps(folder)
-    done = emergence("run", "tiny.yaml", "--set", "replicas=2", cwd=tmp_path)
+    done = emergence("run", "--no-report", "tiny.yaml", "--set", "replicas=2", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     after = stamps(folder)
     assert before.items() <= after.items()
@@ -194,7 +194,7 @@ def test_a_variant_that_diverges_is_noted_and_the_rest_is_kept(tuned: Path, tmp_
     folder = copied(tuned, tmp_path)
     wild = "{learning_rate: 1e6, optimiser: sgd, clip: 1e9, warmup: 0.0}"
     changes = ["--set", f"finetune.variants.wild={wild}", "--set", "finetune.rungs=[gpt-R00]"]
-    done = emergence("run", "tiny.yaml", *changes, cwd=tmp_path)
+    done = emergence("run", "--no-report", "tiny.yaml", *changes, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     notes = read_sealed(folder / "manifest.json")["notes"]
     assert any(note.startswith("gpt-R00-s0.wild.letters.8: fine-tuning diverged") for note in notes)
@@ -206,7 +206,7 @@ def test_a_variant_that_diverges_is_noted_and_the_rest_is_kept(tuned: Path, tmp_
 
 def test_the_largest_of_each_family_may_be_tuned_alone(tuned: Path, tmp_path: Path) -> None:
     folder = copied(tuned, tmp_path)
-    done = emergence("run", "tiny.yaml", "--set", "finetune.rungs=largest", cwd=tmp_path)
+    done = emergence("run", "--no-report", "tiny.yaml", "--set", "finetune.rungs=largest", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     table = scores(folder)
     assert set(table.filter(pl.col("family").str.ends_with(" tuned"))["model"]) == {"gpt-R01 tuned"}
@@ -222,9 +222,18 @@ def test_a_study_whose_runs_diverged_in_part_still_ends(tuned: Path, tmp_path: P
     write_sealed(folder / "manifest.json", manifest)
     shutil.rmtree(run / "checkpoints")
     shutil.rmtree(folder / "adapted")
-    done = emergence("run", "tiny.yaml", cwd=tmp_path)
+    done = emergence("run", "--no-report", "tiny.yaml", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     assert not [model for model in scores(folder)["model"].unique() if model.startswith("gpt-R00")]
+
+
+def test_a_report_that_was_left_out_is_written_later(tuned: Path, tmp_path: Path) -> None:
+    folder = copied(tuned, tmp_path)
+    assert not list(folder.glob("report.*"))
+    done = emergence("report", "runs/tiny", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "Adaptation" in (folder / "report.md").read_text()
+    assert (folder / "report.html").exists()
 
 
 def planned(home: Path, *changes: str, study: str = "tiny.yaml") -> str:
@@ -306,7 +315,7 @@ finetune:
   settings: {{epochs: 1, least_steps: 6}}
   variants: {{lora: {{adapter: {{method: lora}}}}}}
 """)
-    done = emergence("run", "theirs.yaml", cwd=tmp_path)
+    done = emergence("run", "--no-report", "theirs.yaml", cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     table = scores(tmp_path / "runs" / "theirs")
     assert table.filter(pl.col("family").str.ends_with("lora on 8"))["params"].n_unique() == 2

@@ -66,18 +66,22 @@ def run(
     *,
     changes: Iterable[str] = (),
     out: str | Path | None = None,
+    report: bool = True,
     progress: Progress = lambda event: None,
 ) -> Result:
     """Run a study (a file, the name of a built-in one, or a `Study`), write its report, and return the result.
 
     ``changes`` are assignments such as ``"training.tokens=1e6"``; ``out`` is the folder, by default ``runs/NAME``. A
-    study begun before goes on where it stopped. Raises UserError for wrong input.
+    study begun before goes on where it stopped. Without a ``report`` the scores and verdicts are there all the same,
+    and `Result.report` writes it later. Raises UserError for wrong input.
     """
     from emergence.study.run import run_study
 
     settings = _study(study, changes)
     path = Path(out) if out is not None else Path("runs") / settings.name
     run_study(settings, path, progress)
+    if not report:
+        return open_study(path)
     progress({"event": "reporting"})
     result = open_study(path)
     result.report()

@@ -58,8 +58,9 @@ def _with_set(command: Any) -> Any:
 @click.argument("study")
 @_with_set
 @click.option("--out", type=click.Path(path_type=Path), help="Folder of the study [default: runs/NAME].")
+@click.option("--no-report", is_flag=True, help="Write scores and verdicts alone; `emergence report` does the rest.")
 @with_json
-def run(study: str, changes: tuple[str, ...], out: Path | None, as_json: bool) -> None:
+def run(study: str, changes: tuple[str, ...], out: Path | None, no_report: bool, as_json: bool) -> None:
     """Train the ladder of STUDY (a file or a built-in name), judge it, and write the report.
 
     A study that was interrupted goes on where it stopped.
@@ -71,12 +72,15 @@ def run(study: str, changes: tuple[str, ...], out: Path | None, as_json: bool) -
     from emergence.cli.progress import StudyProgress
 
     with StudyProgress(make_console(stderr=True)) as progress:
-        result = em.run(study, changes=changes, out=out, progress=progress)
+        result = em.run(study, changes=changes, out=out, report=not no_report, progress=progress)
     if as_json:
         print_json(result.to_json())
         return
     _show(result)
     assert result.path is not None
+    if no_report:
+        make_console().print(f"\nStudy: {result.path}", soft_wrap=True, highlight=False, markup=False)
+        return
     make_console().print(f"\nReport: {result.path / 'report.html'}", soft_wrap=True, highlight=False, markup=False)
 
 
