@@ -80,11 +80,10 @@ def run(
     settings = _study(study, changes)
     path = Path(out) if out is not None else Path("runs") / settings.name
     run_study(settings, path, progress)
-    if not report:
-        return open_study(path)
-    progress({"event": "reporting"})
     result = open_study(path)
-    result.report()
+    if report:
+        progress({"event": "reporting"})
+        result.report()
     return result
 
 

@@ -78,10 +78,8 @@ def run(study: str, changes: tuple[str, ...], out: Path | None, no_report: bool,
         return
     _show(result)
     assert result.path is not None
-    if no_report:
-        make_console().print(f"\nStudy: {result.path}", soft_wrap=True, highlight=False, markup=False)
-        return
-    make_console().print(f"\nReport: {result.path / 'report.html'}", soft_wrap=True, highlight=False, markup=False)
+    said = f"Study: {result.path}" if no_report else f"Report: {result.path / 'report.html'}"
+    make_console().print(f"\n{said}", soft_wrap=True, highlight=False, markup=False)
 
 
 @cli.command()
